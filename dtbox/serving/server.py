@@ -39,11 +39,25 @@ def make_server(service: Service) -> Any:
     Raises:
         InputError: uvicorn or FastAPI is not installed.
     """
-    uvicorn = need_package('uvicorn', 'serve', 'dtbox serve')
+    return make_uvicorn(build_app(service), 'serve', 'dtbox serve')
+
+
+def make_uvicorn(app: Any, extra: str, why: str, **how: Any) -> Any:
+    """Return the server of uvicorn that serves an application.
+
+    Args:
+        app: of ASGI.
+        extra, why: as of `need_package`.
+        how: more settings of uvicorn.
+
+    Raises:
+        InputError: uvicorn is not installed.
+    """
+    uvicorn = need_package('uvicorn', extra, why)
     log = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
     log['loggers']['uvicorn.error']['level'] = 'WARNING'
-    return uvicorn.Server(uvicorn.Config(build_app(service), log_config=log, log_level=None, ws='none',
-                                         server_header=False, timeout_graceful_shutdown=PATIENCE))
+    return uvicorn.Server(uvicorn.Config(app, **{**dict(log_config=log, log_level=None, ws='none', server_header=False,
+                                                        timeout_graceful_shutdown=PATIENCE), **how}))
 
 
 def run(service: Service, listening: socket.socket) -> None:

@@ -26,7 +26,7 @@ KEPT = 50
 Codes = Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Edit:
     """Codes that are being edited, and those before each edit; the oldest come first."""
     codes: Codes

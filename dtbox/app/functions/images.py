@@ -26,7 +26,7 @@ SIDE = 512
 MARK = (213, 94, 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shown:
     """An image as a run sees it. It belongs to one session.
 

@@ -38,7 +38,7 @@ def need_language_model(opened: Opened, draws: bool = False) -> None:
                          '`visual_head`.')
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drawing:
     """A drawing, or the part of it that is there.
 

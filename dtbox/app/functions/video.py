@@ -27,7 +27,7 @@ MOST = 32
 """Frames that are read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clip:
     """A clip through a tokenizer.
 

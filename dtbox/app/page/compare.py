@@ -1,0 +1,30 @@
+"""The tab Side by side."""
+from __future__ import annotations
+
+from typing import Any
+
+from dtbox.app.functions.compare import HEAD, MOST, compare
+from dtbox.app.functions.images import enlarge, read_upload
+from dtbox.app.page.frame import Page
+
+
+def build(page: Page, image: Any) -> None:
+    """Add the tab; `image` is the upload of the page."""
+    gr = page.gr
+    with page.open_tab('Side by side'):
+        note = page.make_note()
+        with gr.Row():
+            names = gr.CheckboxGroup(page.runs.names, value=page.runs.names[:MOST], label='runs', scale=3)
+            button = gr.Button('Compare', variant='primary', scale=1, elem_id='compare')
+        told = gr.Markdown('')
+        table = page.make_table(HEAD, 'the image above, by each run')
+        made = page.make_gallery('what each run saw, and its reconstruction', columns=4)
+        differences = page.make_gallery('absolute difference: black 0, white a quarter of the range and more', columns=4)
+
+    def run(chosen: list[str], path: str | None) -> list[Any]:
+        found = compare([page.runs.get(name) for name in chosen], read_upload(path, page.sources.limits))
+        pairs = [(enlarge(pixels, 256), f'{name}: {what}') for name, one in zip(found.names, found.made)
+                 for pixels, what in ((one.image, 'image'), (one.made, f'{one.psnr:.2f} dB'))]
+        gaps = [(enlarge(gap, 256), name) for name, gap in zip(found.names, found.differences)]
+        return [found.note, found.table, pairs, gaps]
+    page.listen(button.click, run, [names, image], [told, table, made, differences], note, show_progress='minimal')

@@ -1,0 +1,188 @@
+"""What all tabs share: the run and the image of a session, the line that says what is missing, how events are wired.
+
+State of a session lies in `gr.State` and nowhere else: two who look at the page at once see their own.
+"""
+from __future__ import annotations
+
+import html
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dtbox.app.functions.images import Shown, read_upload, show_image
+from dtbox.app.opened import Opened, Runs
+from dtbox.errors import InputError
+from dtbox.serving.limits import Limits
+from dtbox.tokens.catalog import Catalog
+
+IDLE = 3600
+"""Seconds after which the state of a session that does nothing is let go."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a page shows.
+
+    Attributes:
+        runs: Runs.
+        folders: run folders and grids on this machine, for the tab Runs.
+        reports: title -> folder with an index.html; served below /reports/NUMBER/.
+        images: folder of images to search, or None.
+        catalog: of token shards, or None.
+        limits: of uploads.
+        scratch: folder for figures, which ends with the server.
+    """
+    runs: Runs
+    folders: Sequence[str]
+    reports: dict[str, str]
+    images: str | None
+    catalog: Catalog | None
+    limits: Limits
+    scratch: str
+
+
+class Page:
+    """The page while it is built.
+
+    Args:
+        gr: gradio.
+        sources: what is shown.
+
+    Attributes:
+        run: choice of the run, a component.
+        shown: State of a session: its image as the run sees it, `Shown` or None.
+        active: State of a session: name of the tab that is open.
+    """
+
+    def __init__(self, gr: Any, sources: Sources) -> None:
+        self.gr, self.sources = gr, sources
+        self.runs = sources.runs
+        self.run: Any = None
+        self.shown = gr.State(None, time_to_live=IDLE)
+        self.active = gr.State('Reconstruct', time_to_live=IDLE)
+
+    # ---- sessions
+
+    def open_image(self, run: str, path: str | None) -> Shown:
+        """Return the image of a session as a run sees it."""
+        return show_image(self.runs.get(run), read_upload(path, self.sources.limits))
+
+    def need_shown(self, shown: Shown | None) -> tuple[Opened, Shown]:
+        """Return the run and the image of a session; `InputError` where there is no image."""
+        if shown is None:
+            read_upload(None)
+        assert shown is not None
+        return self.runs.get(shown.run), shown
+
+    def make_path(self, suffix: str = '.png') -> str:
+        """Return the path of a new figure."""
+        number, path = tempfile.mkstemp(suffix=suffix, dir=self.sources.scratch)
+        os.close(number)
+        return path
+
+    # ---- events
+
+    def listen(self, trigger: Any, fn: Callable, inputs: Sequence[Any], outputs: Sequence[Any], note: Any,
+               event: bool = False, **more: Any) -> Any:
+        """Call a function at an event.
+
+        Args:
+            trigger: such as `button.click`, or a list of them.
+            fn: takes the values of the inputs, returns a list with the values of the outputs, or yields such lists.
+            inputs, outputs: components.
+            note: component in which an `InputError` is said; it is emptied where there is none.
+            event: whether `fn` takes first what was clicked (`gr.SelectData`).
+            more: arguments of gradio's events.
+
+        Returns:
+            gradio's event, which others can follow.
+        """
+        run = self._guard(fn, len(outputs), event)
+        how = dict(dict(api_visibility='private', show_progress='hidden', trigger_mode='always_last'), **more)
+        values = run, list(inputs), [note, *outputs]
+        return self.gr.on(trigger, *values, **how) if isinstance(trigger, list) else trigger(*values, **how)
+
+    def _guard(self, fn: Callable, count: int, event: bool) -> Callable:
+        def work(values: tuple) -> Any:
+            try:
+                result = fn(*values)
+                if not hasattr(result, '__next__'):
+                    yield ['', *result]
+                    return
+                for some in result:
+                    yield ['', *some]
+            except InputError as e:
+                yield [self.tell(e), *[self.gr.skip()] * count]
+        if not event:
+            def run(*values: Any) -> Any:
+                yield from work(values)
+            return run
+
+        def run_with(clicked: Any, *values: Any) -> Any:
+            yield from work((clicked, *values))
+        run_with.__annotations__ = dict(clicked=self.gr.SelectData)  # gradio finds the argument by its type
+        return run_with
+
+    def tell(self, error: InputError) -> str:
+        """Return what an error says as HTML."""
+        return f'<p role="alert" class="note">{html.escape(error.message)}</p>'
+
+    def follow(self, tab: Any, fn: Callable, inputs: Sequence[Any], outputs: Sequence[Any], note: Any) -> None:
+        """Call a function when a tab is opened, and when the run or the image of the session changes while it is open.
+
+        Args:
+            tab: gradio's.
+            fn: takes the name of the run, the image (`Shown` or None) and the inputs; as in `listen`.
+            inputs, outputs, note: as in `listen`.
+        """
+        everything = [self.run, self.shown, *inputs]
+        self.listen(tab.select, fn, everything, outputs, note)
+
+        def if_open(active: str, *values: Any) -> Any:
+            if active != tab.label:
+                return [self.gr.skip()] * len(outputs)
+            return fn(*values)
+        self.listen(self.shown.change, if_open, [self.active, *everything], outputs, note)
+
+    def open_tab(self, name: str) -> Any:
+        """Return a tab that remembers that it is open."""
+        tab = self.gr.Tab(name)
+        tab.select(lambda: name, None, self.active, show_progress='hidden', api_visibility='private', queue=False)
+        return tab
+
+    # ---- components that several tabs have
+
+    def make_note(self) -> Any:
+        """Return the line of a tab that says what is missing."""
+        return self.gr.HTML('')
+
+    def make_table(self, head: Sequence[str], label: str, **how: Any) -> Any:
+        """Return a table of texts that is not edited."""
+        return self.gr.Dataframe(headers=list(head), label=label, datatype='str', type='array', interactive=False,
+                                 wrap=True, buttons=[], **how)
+
+    def make_upload(self, label: str) -> Any:
+        """Return a component that takes an image from a file, the clipboard or a camera. `read_upload` opens the file, after
+        a look at its size. Events must not update its properties, or skip it: gradio would build it anew without this.
+        What an event puts there goes by `hand_over`."""
+        image = self.gr.Image(label=label, type='filepath', format='png', sources=['upload', 'clipboard', 'webcam'],
+                              height=260, buttons=['fullscreen'])
+        image.preprocess = lambda payload: None if payload is None else payload.path
+        return image
+
+    def hand_over(self, upload: Any) -> Any:
+        """Return a State of a session; images uint8 [H,W,3] that an event puts there come into an upload."""
+        state = self.gr.State(None, time_to_live=IDLE)
+        state.change(lambda pixels: pixels, state, upload, show_progress='hidden', api_visibility='private')
+        return state
+
+    def make_image(self, label: str, **how: Any) -> Any:
+        """Return a component that shows an image, pixel by pixel."""
+        return self.gr.Image(label=label, interactive=False, format='png', buttons=['download', 'fullscreen'], **how)
+
+    def make_gallery(self, label: str, **how: Any) -> Any:
+        """Return a component that shows several images."""
+        return self.gr.Gallery(**{**dict(label=label, format='png', columns=6, height='auto', object_fit='contain',
+                                         interactive=False, allow_preview=False, buttons=[]), **how})
