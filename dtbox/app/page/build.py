@@ -15,6 +15,8 @@ FONTS = ('system-ui', 'sans-serif'), ('ui-monospace', 'monospace')
 CSS = '''
 .note { border-left: 4px solid #d55e00; padding: 6px 12px; margin: 0; background: rgba(213, 94, 0, .12);
         color: var(--body-text-color) }
+.grid-wrap .grid-container { grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important;
+    grid-auto-rows: auto !important }
 #before-after img, #patches img, #drawn img, #drawing img { image-rendering: pixelated }
 '''
 
@@ -53,7 +55,7 @@ def build_left(page: Page, blocks: Any) -> Any:
     page.run = gr.Dropdown(names, value=names[0], label='run', elem_id='run', interactive=True)
     note = page.make_note()
     image = page.make_upload('image')
-    examples = page.make_gallery('held-out images', columns=4, elem_id='examples')
+    examples = page.make_gallery('held-out images', columns=4, elem_id='examples', height=210)
     about = gr.Markdown('')
     picked = page.hand_over(image)
 

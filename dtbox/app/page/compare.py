@@ -11,7 +11,7 @@ from dtbox.app.page.frame import Page
 def build(page: Page, image: Any) -> None:
     """Add the tab; `image` is the upload of the page."""
     gr = page.gr
-    with page.open_tab('Side by side'):
+    with page.open_tab('Side by side') as tab:
         note = page.make_note()
         with gr.Row():
             names = gr.CheckboxGroup(page.runs.names, value=page.runs.names[:MOST], label='runs', scale=3)
@@ -21,10 +21,12 @@ def build(page: Page, image: Any) -> None:
         made = page.make_gallery('what each run saw, and its reconstruction', columns=4)
         differences = page.make_gallery('absolute difference: black 0, white a quarter of the range and more', columns=4)
 
-    def run(chosen: list[str], path: str | None) -> list[Any]:
+    def run(name: str, shown: Any, chosen: list[str], path: str | None) -> list[Any]:
         found = compare([page.runs.get(name) for name in chosen], read_upload(path, page.sources.limits))
         pairs = [(enlarge(pixels, 256), f'{name}: {what}') for name, one in zip(found.names, found.made)
                  for pixels, what in ((one.image, 'image'), (one.made, f'{one.psnr:.2f} dB'))]
         gaps = [(enlarge(gap, 256), name) for name, gap in zip(found.names, found.differences)]
         return [found.note, found.table, pairs, gaps]
-    page.listen(button.click, run, [names, image], [told, table, made, differences], note, show_progress='minimal')
+    values, outputs = [names, image], [told, table, made, differences]
+    page.follow(tab, run, values, outputs, note)
+    page.listen(button.click, run, [page.run, page.shown, *values], outputs, note, show_progress='minimal')

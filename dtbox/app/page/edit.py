@@ -14,11 +14,11 @@ from dtbox.errors import InputError
 def build(page: Page) -> None:
     """Add the tab."""
     gr = page.gr
-    state, other = gr.State(None, time_to_live=IDLE), gr.State(None, time_to_live=IDLE)
     with page.open_tab('Edit') as tab:
+        state, other = gr.State(None, time_to_live=IDLE), gr.State(None, time_to_live=IDLE)
         note = page.make_note()
         parts = make_controls(page)
-    Editor(page, parts, state, other, note).wire(tab)
+        Editor(page, parts, state, other, note).wire(tab)
 
 
 class Editor:

@@ -4,6 +4,7 @@ State of a session lies in `gr.State` and nowhere else: two who look at the page
 """
 from __future__ import annotations
 
+import hashlib
 import html
 import os
 import tempfile
@@ -11,9 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from dtbox.app.functions.images import Shown, read_upload, show_image
 from dtbox.app.opened import Opened, Runs
 from dtbox.errors import InputError
+from dtbox.files import replacing
 from dtbox.serving.limits import Limits
 from dtbox.tokens.catalog import Catalog
 
@@ -43,6 +48,38 @@ class Sources:
     scratch: str
 
 
+class Figures:
+    """Images of the page as files, each under the hash of its content; old ones go when there are many.
+
+    Args:
+        folder: where they lie.
+    """
+    MOST = 2000
+
+    def __init__(self, folder: str) -> None:
+        self.folder, self.written = folder, 0
+
+    def save(self, pixels: np.ndarray) -> str:
+        """Return the path of an image, uint8 [H,W,3]."""
+        digest = hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode(), digest_size=16).hexdigest()
+        path = os.path.join(self.folder, f'{digest}.png')
+        if os.path.exists(path):
+            os.utime(path)
+            return path
+        with replacing(path, sweep=False) as temporary:
+            Image.fromarray(pixels).save(temporary, 'PNG', compress_level=1)
+        self.written += 1
+        if self.written % self.MOST == 0:
+            self.sweep()
+        return path
+
+    def sweep(self) -> None:
+        """Remove all but the `MOST` images that were shown last."""
+        paths = [entry.path for entry in os.scandir(self.folder) if entry.name.endswith('.png')]
+        for path in sorted(paths, key=os.path.getmtime)[:-self.MOST]:
+            os.remove(path)
+
+
 class Page:
     """The page while it is built.
 
@@ -60,6 +97,7 @@ class Page:
         self.gr, self.sources = gr, sources
         self.runs = sources.runs
         self.run: Any = None
+        self.figures = Figures(sources.scratch)
         self.shown = gr.State(None, time_to_live=IDLE)
         self.active = gr.State('Reconstruct', time_to_live=IDLE)
 
@@ -82,6 +120,19 @@ class Page:
         os.close(number)
         return path
 
+    def save(self, value: Any) -> Any:
+        """Return the value of a component with the images in it (uint8 [H,W,3], in lists and tuples too) as paths of files.
+
+        gradio would write each anew under the hash of its content, also while a browser reads the one that is there.
+        """
+        if isinstance(value, np.ndarray):
+            return self.figures.save(value)
+        if isinstance(value, dict) and 'value' in value:
+            return {**value, 'value': self.save(value['value'])}
+        if isinstance(value, (list, tuple)) and any(isinstance(one, (np.ndarray, tuple)) for one in value):
+            return type(value)(self.save(one) for one in value)
+        return value
+
     # ---- events
 
     def listen(self, trigger: Any, fn: Callable, inputs: Sequence[Any], outputs: Sequence[Any], note: Any,
@@ -99,22 +150,27 @@ class Page:
         Returns:
             gradio's event, which others can follow.
         """
-        run = self._guard(fn, len(outputs), event)
+        run = self._guard(fn, outputs, event)
         how = dict(dict(api_visibility='private', show_progress='hidden', trigger_mode='always_last'), **more)
         values = run, list(inputs), [note, *outputs]
         return self.gr.on(trigger, *values, **how) if isinstance(trigger, list) else trigger(*values, **how)
 
-    def _guard(self, fn: Callable, count: int, event: bool) -> Callable:
+    def _guard(self, fn: Callable, outputs: Sequence[Any], event: bool) -> Callable:
+        kept = [isinstance(output, self.gr.State) for output in outputs]
+
+        def finish(values: Sequence[Any]) -> list[Any]:
+            return ['', *(value if stays else self.save(value) for value, stays in zip(values, kept, strict=True))]
+
         def work(values: tuple) -> Any:
             try:
                 result = fn(*values)
                 if not hasattr(result, '__next__'):
-                    yield ['', *result]
+                    yield finish(result)
                     return
                 for some in result:
-                    yield ['', *some]
+                    yield finish(some)
             except InputError as e:
-                yield [self.tell(e), *[self.gr.skip()] * count]
+                yield [self.tell(e), *[self.gr.skip()] * len(outputs)]
         if not event:
             def run(*values: Any) -> Any:
                 yield from work(values)

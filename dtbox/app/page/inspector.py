@@ -7,7 +7,7 @@ from typing import Any
 from dtbox.app.functions import inspector
 from dtbox.app.functions.images import Shown, enlarge, find_token, mark_patch
 from dtbox.app.opened import COUNTED, Opened, find_grid
-from dtbox.app.page.frame import Page
+from dtbox.app.page.frame import IDLE, Page
 from dtbox.errors import InputError
 
 HEAD = ('stream', 'depth', 'code', 'used, rank', 'nearest codes (distance)', 'words of its images')
@@ -27,9 +27,10 @@ def build(page: Page) -> None:
                 words = gr.Textbox(label='words nearest to the patch', interactive=False)
             with gr.Column(scale=2, min_width=360):
                 table = page.make_table(HEAD, 'codes of the patch: click one to see what it stands for',
-                                        elem_id='codes')
+                                        elem_id='codes', column_widths=['13%', '9%', '10%', '16%', '28%', '24%'])
                 status = gr.Markdown('')
         patches = page.make_gallery('patches of held-out images that have this code', columns=8)
+        last = gr.State('', time_to_live=IDLE)
 
     def show(run: str, shown: Shown | None, row: float | None, column: float | None) -> list[Any]:
         opened, seen = page.need_shown(shown)
@@ -39,21 +40,25 @@ def build(page: Page) -> None:
         rows = [info.row for info in inspector.inspect_patch(opened, seen, place)]
         return [mark_patch(seen.pixels, grid, token), rows, say_words(opened, seen, place), say_count(opened)]
 
-    def open_it(run: str, shown: Shown | None, row: float | None, column: float | None) -> Iterator[list[Any]]:
-        yield show(run, shown, row, column)
+    def open_it(run: str, shown: Shown | None, last: str, row: float | None, column: float | None
+                ) -> Iterator[list[Any]]:
         opened, _ = page.need_shown(shown)
+        if last != opened.name:  # the patch in the middle of another run's grid
+            grid = find_grid(opened.tokenizer)
+            row, column = (grid.rows // 2, grid.columns // 2) if grid is not None else (0, 0)
+        yield [*show(run, shown, row, column), opened.name, row, column]
         if not opened.has('seen') or not opened.has('words'):
             try_count(opened)
-            yield show(run, shown, row, column)
+            yield [*show(run, shown, row, column), opened.name, row, column]
 
     def click(event: Any, run: str, shown: Shown | None) -> list[Any]:
         opened, seen = page.need_shown(shown)
         height, width = enlarge(seen.pixels).shape[:2]
         grid = find_grid(opened.tokenizer)
         right, down = event.index
-        if grid is None:
-            return [0, min(int(right / width * 100), 99)]
-        return list(divmod(find_token(grid, (down / height, right / width)), grid.columns))
+        where = ([0, min(int(right / width * 100), 99)] if grid is None else
+                 list(divmod(find_token(grid, (down / height, right / width)), grid.columns)))
+        return [*where, *show(run, shown, *where)]
 
     def pick(event: Any, run: str, shown: Shown | None, rows: list[list[str]]) -> list[Any]:
         opened, _ = page.need_shown(shown)
@@ -63,9 +68,9 @@ def build(page: Page) -> None:
             'patches of held-out images that have it' if crops else 'no held-out image has it')
         return [gr.update(value=[enlarge(crop, 160) for crop in crops], label=label)]
     place, outputs = [row, column], [image, table, words, status]
-    page.follow(tab, open_it, place, outputs, note)
-    page.listen(image.select, click, [page.run, page.shown], place, note, event=True)
-    page.listen([row.change, column.change], show, [page.run, page.shown, *place], outputs, note)
+    page.follow(tab, open_it, [last, *place], [*outputs, last, *place], note)
+    page.listen(image.select, click, [page.run, page.shown], [*place, *outputs], note, event=True)
+    page.listen([row.input, column.input], show, [page.run, page.shown, *place], outputs, note)
     page.listen(table.select, pick, [page.run, page.shown, table], [patches], note, event=True)
 
 

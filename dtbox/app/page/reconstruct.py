@@ -8,7 +8,7 @@ from dtbox.app.functions.images import Shown, enlarge
 from dtbox.app.functions.partial import count_steps
 from dtbox.app.functions.reconstruct import describe_streams, reconstruct
 from dtbox.app.opened import Opened
-from dtbox.app.page.frame import Page
+from dtbox.app.page.frame import IDLE, Page
 
 STREAMS = 4
 """Sliders of streams that can be cut."""
@@ -27,8 +27,8 @@ def build(page: Page) -> None:
                 cuts = [gr.Slider(0, 1, 1, step=1, visible=False) for _ in range(STREAMS)]
                 off = gr.CheckboxGroup([], label='leave out')
                 scores = page.make_table(['score', 'value'], 'scores')
+        shape = gr.State('', time_to_live=IDLE)  # in the tab: beside it, the tabs would be counted wrongly
         streams = page.make_table(['stream', 'tokens', 'codebooks', 'bits', 'decoder reads it'], 'streams of codes')
-    shape = gr.State('', time_to_live=3600)
 
     def show(run: str, shown: Shown | None, last: str, left_out: list[str], *values: float) -> list[Any]:
         opened, image = page.need_shown(shown)

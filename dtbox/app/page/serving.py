@@ -125,6 +125,7 @@ def build_app(sources: Sources, access: Access) -> Any:
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     for number, folder in enumerate(sources.reports.values()):
         outer.mount(f'/reports/{number}', Shown(directory=folder))
+    gr.set_static_paths([sources.scratch])
     blocks = build_page(gr, sources)
     theme = gr.themes.Default(font=list(FONTS[0]), font_mono=list(FONTS[1]))
     gr.mount_gradio_app(outer, blocks, path='/', footer_links=[], run_history=False, allowed_paths=[sources.scratch],

@@ -11,8 +11,8 @@ from dtbox.app.page.frame import IDLE, Page
 def build(page: Page) -> None:
     """Add the tab."""
     gr = page.gr
-    state = gr.State(None, time_to_live=IDLE)
     with page.open_tab('Video'):
+        state = gr.State(None, time_to_live=IDLE)
         note = page.make_note()
         with gr.Row():
             files = gr.File(label=f'a video, or several images as its frames (the first {MOST} are read)', type='filepath',
