@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dtbox import trust
@@ -139,7 +140,7 @@ class Opened:
         words, vectors = embed_words(self.tokenizer.model, self.dataset, dict(texts=self.seen.texts))
         if vectors is None:
             raise InputError(f'{self.name}: {words}.')
-        return words, vectors
+        return drop_unknown(words, vectors)
 
 
 class Runs:
@@ -182,6 +183,13 @@ class Runs:
                 model = load(source, device=self.device, plugins=self.plugins, trust_remote_code=self.trusted)
                 self._opened[name] = Opened(name, source, model, self.trusted, self.plugins)
             return self._opened[name]
+
+
+def drop_unknown(words: Sequence[str], vectors: Tensor) -> tuple[list[str], Tensor]:
+    """Leave out words [W] that have their embedding [W,E] in common with others: the text tower does not know them."""
+    _, number, counts = torch.unique(vectors, dim=0, return_inverse=True, return_counts=True)
+    kept = [i for i, own in enumerate(number.tolist()) if counts[own] == 1]
+    return [words[i] for i in kept], vectors[kept]
 
 
 def name_runs(sources: Sequence[str]) -> list[str]:

@@ -86,7 +86,7 @@ def reconstruct(opened: Opened, shown: Shown, cut: Mapping[str, int | None] | No
     seconds = time.perf_counter() - start
     bits = count_bits(opened, cut or {}, off)
     pixels = shown.tensor.shape[2] * shown.tensor.shape[3]
-    pair = to_unit(shown.tensor).float(), to_unit(made).float()
+    pair = to_unit(shown.tensor), to_unit(made)
     return Reconstructed(shown.pixels, to_uint8(made)[0], float(psnr(*pair)), float(ssim(*pair)), bits, bits / pixels,
                          shown.seconds, seconds)
 

@@ -8,6 +8,7 @@ from dtbox.app.functions.images import Shown, enlarge, find_token, list_examples
 from dtbox.app.opened import Opened, find_grid
 from dtbox.app.page.edit_parts import Controls, make_controls
 from dtbox.app.page.frame import IDLE, Page
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 
@@ -89,8 +90,8 @@ class Editor:
         except InputError as e:
             told += e.message
         changes = ', '.join(f'{name} {count}' for name, count in edit.count_changes(codes, image.codes).items())
-        back = len(state[1].before)
-        told = f'Codes that differ from those of A: {changes}. {back} edits can be undone. {told}'
+        back = format_count(len(state[1].before), 'edit')
+        told = f'Codes that differ from those of A: {changes}. {back} can be undone. {told}'
         table = [[token, *map(int, row)] for token, row in enumerate(codes[stream][0].tolist())]
         width = len(table[0]) - 1
         return [state, drawn, read, told, self.gr.update(value=table, headers=['token', *(

@@ -183,7 +183,8 @@ class Page:
 
     def tell(self, error: InputError) -> str:
         """Return what an error says as HTML."""
-        return f'<p role="alert" class="note">{html.escape(error.message)}</p>'
+        text = f'{error.where}: {error.message}' if error.where else error.message
+        return f'<p role="alert" class="note">{html.escape(text[:1].upper() + text[1:])}</p>'
 
     def follow(self, tab: Any, fn: Callable, inputs: Sequence[Any], outputs: Sequence[Any], note: Any) -> None:
         """Call a function when a tab is opened, and when the run or the image of the session changes while it is open.

@@ -67,7 +67,7 @@ def _build_drawing(page: Page, note: Any, tab: Any) -> None:
         warmth = gr.Slider(0, 2, 1, step=0.05, label='temperature', min_width=120)
         seed = gr.Number(0, label='seed', precision=0, minimum=0, min_width=80)
     button = gr.Button('Draw', variant='primary', elem_id='draw')
-    image = page.make_image('drawing: click a place to see how sure the model was', elem_id='drawing')
+    image = page.make_image('drawing: click a place to see how sure the model was', elem_id='drawing', height=420)
     place = gr.Slider(0, 1, 0, step=1, label='place')
     table = page.make_table(['stream', 'depth', 'code', 'probability', 'most likely codes'],
                             'codes of the place, given those before; without guidance and temperature')
@@ -102,7 +102,7 @@ def _build_drawing(page: Page, note: Any, tab: Any) -> None:
         right, down = event.index
         return [min(down * grid.rows // height, grid.rows - 1) * grid.columns
                 + min(right * grid.columns // width, grid.columns - 1)]
-    page.listen(tab.select, take_defaults, [page.run, page.shown], [scale, warmth], note)
+    page.follow(tab, take_defaults, [], [scale, warmth], note)
     page.listen([button.click, prompt.submit], draw, [page.run, prompt, scale, warmth, seed], [state, image, place], note,
                 trigger_mode='once')
     page.listen(image.select, click, [state, place], [place], note, event=True)
