@@ -34,8 +34,9 @@ def test_a_table_of_codes(opened, shown):
 
 
 @pytest.mark.parametrize('token, cell, says', [
-    (3, '64', 'pixel has no code 64 at depth 1'), (3, 'x', "token 3 of pixel has 'x' at depth 1; expected a whole number"),
-    (3, '', "token 3 of pixel has ''"), (3, '-1', "has '-1'"), (3, '1.5', "has '1.5'"), (None, 0, 'has 15 rows; expected 16')])
+    (3, '64', 'pixel has no code 64 at depth 1'), (3, '', "token 3 of pixel has ''"),
+    (3, 'x', "token 3 of pixel has 'x' at depth 1; expected a whole number"), (3, '-1', "has '-1'"),
+    (3, '1.5', "has '1.5'"), (None, 0, 'has 15 rows; expected 16')])
 def test_tables_that_are_no_codes(opened, shown, token, cell, says):
     rows = shown[0].codes['pixel'][0].tolist()
     if token is None:

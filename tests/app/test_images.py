@@ -42,8 +42,8 @@ def test_a_file_that_is_too_long(tmp_path):
 
 
 @pytest.mark.parametrize('layout, place, token', [
-    (Grid(4, 4), (0.5, 0.5), 10), (Grid(4, 4), (0.0, 0.99), 3), (Grid(2, 3), (1.0, 1.0), 5), (Grid(2, 3), (0.6, 0.0), 3),
-    (Scales((1, 2)), (0.9, 0.1), 3), (Sequence(10), (0.0, 0.35), 3)])
+    (Grid(4, 4), (0.5, 0.5), 10), (Grid(4, 4), (0.0, 0.99), 3), (Grid(2, 3), (1.0, 1.0), 5),
+    (Grid(2, 3), (0.6, 0.0), 3), (Scales((1, 2)), (0.9, 0.1), 3), (Sequence(10), (0.0, 0.35), 3)])
 def test_the_token_at_a_place(layout, place, token):
     assert find_token(layout, place) == token
 

@@ -21,9 +21,10 @@ playwright = pytest.importorskip('playwright.sync_api')
 CHROMIUM = shutil.which('chromium')
 if CHROMIUM is None:
     pytest.skip('there is no Chromium here, so nobody looks at the page', allow_module_level=True)
-FLAGS = ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-gpu',
-         '--disable-default-apps', '--disable-domain-reliability', '--no-first-run', '--disable-dev-shm-usage',
-         '--disable-features=OptimizationHints,MediaRouter,Translate', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1']
+FLAGS = ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+         '--disable-gpu', '--disable-default-apps', '--disable-domain-reliability', '--no-first-run', '--disable-dev-shm-usage',
+         '--disable-features=OptimizationHints,MediaRouter,Translate',
+         '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1']
 WIDE, NARROW = dict(width=1400, height=1000), dict(width=390, height=844)
 
 
@@ -111,7 +112,7 @@ def test_tabs_answer(visit):
     open_tab(page, 'Chat and draw')
     page.get_by_text('run is a tokenizer; this tab needs a multimodal language model').wait_for()
     open_tab(page, 'Runs')
-    page.get_by_text('finished', exact=True).first.wait_for()
+    page.locator('[data-testid="cell-0-1"]:visible', has_text='finished').wait_for()
 
 
 def test_two_at_once_do_not_mix(visit):

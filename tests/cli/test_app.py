@@ -12,7 +12,8 @@ from dtbox.app.page import serving
 def started(monkeypatch):
     """What would be served, without a server."""
     found = []
-    monkeypatch.setattr(serving, 'run', lambda runs, listening, *args: found.append((runs, listening.getsockname(), *args)))
+    monkeypatch.setattr(serving, 'run', lambda runs, listening, *args: found.append(
+        (runs, listening.getsockname(), *args)))
     monkeypatch.delenv('DTBOX_TOKEN', raising=False)
     return found
 

@@ -56,8 +56,8 @@ def compare(runs: Sequence[Opened], image: object) -> Compared:
         InputError: too few or too many runs, one without decoder.
     """
     if not FEWEST <= len(runs) <= MOST:
-        raise InputError(f'{len(runs)} runs were chosen; this tab compares {FEWEST} to {MOST}. Tick others, or start the '
-                         'page with more: dtbox app RUN RUN.')
+        raise InputError(f'{len(runs)} runs were chosen; this tab compares {FEWEST} to {MOST}. Tick others, or start '
+                         'the page with more: dtbox app RUN RUN.')
     shown = [show_image(opened, image) for opened in runs]
     made = [reconstruct(opened, one) for opened, one in zip(runs, shown)]
     differences = [compute_difference(one.image[None], one.made[None])[0] for one in made]

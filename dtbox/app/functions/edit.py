@@ -88,8 +88,8 @@ def set_table(opened: Opened, codes: Codes, stream: str, rows: Sequence[Sequence
             text = str(cell).strip()
             number = text.removesuffix('.0')
             if not number.isdecimal():
-                raise InputError(f'token {token} of {stream} has {text[:20]!r} at depth {depth}; expected a whole number, '
-                                 'a code.')
+                raise InputError(f'token {token} of {stream} has {text[:20]!r} at depth {depth}; expected a whole '
+                                 'number, a code.')
             check_code(opened, stream, depth, int(number))
             values.append(int(number))
     return {**codes, stream: torch.tensor(values, device=wanted.device).view_as(wanted)}
@@ -104,8 +104,8 @@ def list_region(grid: Grid | Scales, top: int, left: int, bottom: int, right: in
     if not isinstance(grid, Grid):
         raise InputError(f'a region needs tokens on a grid of rows and columns; these are a {grid}.')
     if not (0 <= top <= bottom < grid.rows and 0 <= left <= right < grid.columns):
-        raise InputError(f'the region from ({top}, {left}) to ({bottom}, {right}) does not lie in the {grid}; rows are 0 '
-                         f'to {grid.rows - 1}, columns 0 to {grid.columns - 1}, the first corner above and left.')
+        raise InputError(f'the region from ({top}, {left}) to ({bottom}, {right}) does not lie in the {grid}; rows are '
+                         f'0 to {grid.rows - 1}, columns 0 to {grid.columns - 1}, the first corner above and left.')
     return [row * grid.columns + column for row in range(top, bottom + 1) for column in range(left, right + 1)]
 
 

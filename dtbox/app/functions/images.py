@@ -61,8 +61,8 @@ def read_upload(path: Any, limits: Limits = Limits()) -> Image.Image:
         raise InputError('there is no image yet. Drop one, paste one, or choose one of the examples.')
     size = os.path.getsize(path)
     if size > limits.image_bytes:
-        raise InputError(f'the file has {size / 1e6:,.0f} MB; this page takes images of {limits.image_bytes / 1e6:,.0f} '
-                         'MB. Make it smaller.')
+        raise InputError(f'the file has {size / 1e6:,.0f} MB; this page takes images of '
+                         f'{limits.image_bytes / 1e6:,.0f} MB. Make it smaller.')
     try:
         with Image.open(path) as image:
             pixels = image.width * image.height

@@ -1,4 +1,4 @@
-"""The tab Token inspector: the codes of a patch, how often they are used, what is near to them, and what they stand for.
+"""The tab Token inspector: the codes of a patch, how often they are used, what is near to them, what they stand for.
 
 Legend: M images, N tokens, Q codes per token, K codebook size.
 """
@@ -53,12 +53,14 @@ class CodeInfo:
 def check_code(opened: Opened, stream: str, depth: int, code: int) -> None:
     """Raise `InputError` unless a stream has a code at a depth."""
     if stream not in opened.coded:
-        raise InputError(f'{opened.name} has no stream {stream!r} with codes; it has {", ".join(opened.coded) or "none"}.')
+        raise InputError(f'{opened.name} has no stream {stream!r} with codes; it has '
+                         f'{", ".join(opened.coded) or "none"}.')
     sizes = opened.tokenizer.model.streams[stream].sizes
     if not 0 <= depth < len(sizes):
         raise InputError(f'{stream} has no depth {depth}; its depths are 0 to {len(sizes) - 1}.')
     if not 0 <= code < sizes[depth]:
-        raise InputError(f'{stream} has no code {code} at depth {depth}; its codes there are 0 to {sizes[depth] - 1:,}.')
+        raise InputError(f'{stream} has no code {code} at depth {depth}; its codes there are 0 to '
+                         f'{sizes[depth] - 1:,}.')
 
 
 def find_nearest_codes(opened: Opened, stream: str, depth: int, code: int, most: int = 3) -> list[tuple[int, float]]:
@@ -93,7 +95,8 @@ def describe_code(opened: Opened, stream: str, depth: int, code: int) -> CodeInf
     used, counts = np.unique(codes, return_counts=True)
     own = int(counts[used == code].sum())
     words = [(seen.words[word], lift) for word, lift in find_telling_words(codes, seen.owned, code)] if own else []
-    return CodeInfo(stream, depth, code, own / codes.size, int((counts > own).sum()) + 1 if own else None, nearest, words)
+    rank = int((counts > own).sum()) + 1 if own else None
+    return CodeInfo(stream, depth, code, own / codes.size, rank, nearest, words)
 
 
 def inspect_patch(opened: Opened, shown: Shown, place: tuple[float, float]) -> list[CodeInfo]:
@@ -135,7 +138,8 @@ def cut_examples(opened: Opened, stream: str, depth: int, code: int, most: int =
 
 
 @torch.no_grad()
-def find_patch_words(opened: Opened, shown: Shown, place: tuple[float, float], most: int = 5) -> list[tuple[str, float]]:
+def find_patch_words(opened: Opened, shown: Shown, place: tuple[float, float],
+                     most: int = 5) -> list[tuple[str, float]]:
     """Return the words nearest to a patch: its quantized tokens, pooled by the head, less the mean over all patches of
     the image, which says nothing of the patch.
 

@@ -1,4 +1,4 @@
-"""Images from a part of the codes: the first depths, the first scales, without a stream; and what the head reads of codes.
+"""Images from a part of the codes: the first depths, the first scales, without a stream; what the head reads of codes.
 
 Legend: B batch, N tokens, Q codes per token, C code width, E joint width.
 """

@@ -18,7 +18,6 @@ from dtbox.rows import read_rows
 from dtbox.runs import RunFolder
 
 
-
 @dataclass(frozen=True)
 class Progress:
     """How far a run is.
@@ -41,8 +40,8 @@ class Progress:
 def need_folder(folder: str) -> RunFolder:
     """Return a run folder; `InputError` where it has gone."""
     if not os.path.isdir(folder):
-        raise InputError(f'the folder {folder} is not there any more, or is none: it may have been moved or removed since '
-                         'the page was opened. Start the page again with the folder where it is now.')
+        raise InputError(f'the folder {folder} is not there any more, or is none: it may have been moved or removed '
+                         'since the page was opened. Start the page again with the folder where it is now.')
     return RunFolder(folder)
 
 
@@ -75,7 +74,8 @@ def read_grid(folder: str) -> tuple[str, list[Progress]]:
     done = sum(one.state == 'done' for one in found)
     failed = sum(one.state in ('failed', 'diverged', 'killed', 'timeout') for one in found)
     rest = f', {failed} failed' if failed else ''
-    return f'{about.get("name", os.path.basename(folder))}: {len(found)} trials have begun, {done} are done{rest}', found
+    name = about.get('name', os.path.basename(folder))
+    return f'{name}: {len(found)} trials have begun, {done} are done{rest}', found
 
 
 def list_scores(folder: str) -> list[list[str]]:

@@ -69,5 +69,5 @@ def check_run(opened: Opened, catalog: Catalog) -> str:
     own = opened.keep('digest', lambda: hash_tensors(opened.tokenizer.model.state_dict()))
     if own == catalog.meta.fingerprint.weights:
         return ''
-    return (f'These codes were not made by {opened.name} (weights {own}, the shards {catalog.meta.fingerprint.weights}): '
-            'they mean other images. Choose the run that encoded them.')
+    return (f'These codes were not made by {opened.name} (weights {own}, the shards {catalog.meta.fingerprint.weights}'
+            '): they mean other images. Choose the run that encoded them.')

@@ -1,5 +1,5 @@
-"""The tab Chat and draw: a multimodal language model that answers and draws, how sure it is of a code, and which stream an
-answer rests on.
+"""The tab Chat and draw: a multimodal language model that answers and draws, how sure it is of a code, which stream an answer
+rests on.
 
 Legend: N visual places, Q codes of a place, K codebook size.
 """
@@ -149,8 +149,8 @@ def chat(opened: Opened, messages: Sequence[Mapping[str, Any]], question: str, i
     with opened.lock:
         answer = opened.model.chat([*messages, asked], temperature=temperature, seed=seed)
     if not answer['content']:
-        raise InputError('the model has no answer: it may not know such a text, or a question without an image. Ask as it '
-                         'was trained.')
+        raise InputError('the model has no answer: it may not know such a text, or a question without an image. Ask as '
+                         'it was trained.')
     return [*messages, asked, answer]
 
 

@@ -34,7 +34,7 @@ def build_page(gr: Any, sources: Sources) -> Any:
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 image = build_left(page, blocks)
-            with gr.Column(scale=4, min_width=320), gr.Tabs():
+            with gr.Column(scale=4, min_width=320), gr.Tabs(overflow_behavior='wrap'):
                 reconstruct.build(page)
                 inspector.build(page)
                 compare.build(page, image)

@@ -19,7 +19,7 @@ def build(page: Page, image: Any) -> None:
         told = gr.Markdown('')
         table = page.make_table(HEAD, 'the image above, by each run')
         made = page.make_gallery('what each run saw, and its reconstruction', columns=4)
-        differences = page.make_gallery('absolute difference: black 0, white a quarter of the range and more', columns=4)
+        differences = page.make_gallery('absolute difference: black 0, white a quarter of the range or more', columns=4)
 
     def run(name: str, shown: Any, chosen: list[str], path: str | None) -> list[Any]:
         found = compare([page.runs.get(name) for name in chosen], read_upload(path, page.sources.limits))

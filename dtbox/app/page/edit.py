@@ -49,7 +49,7 @@ class Editor:
                 (p.fill.click, 'fill', [p.depth, p.code]), (p.apply.click, 'apply', [p.table]),
                 (p.copy.click, 'copy', [p.streams, *p.region]), (p.swap.click, 'swap', [p.streams]),
                 (p.shuffle.click, 'shuffle', [p.streams, p.seed]), (p.undo.click, 'undo', []),
-                (p.reset.click, 'reset', []), (p.depths.release, 'look', []), (p.stream.input, 'look', [])):
+                (p.reset.click, 'reset', []), (p.depths.input, 'look', []), (p.stream.input, 'look', [])):
             page.listen(trigger, self.make(getattr(self, name)), [*common, *inputs], outputs, self.note)
         page.listen(p.drawn.select, self.paint, [*common, p.depth, p.code], outputs, self.note, event=True)
         page.listen(p.upload.change, self.take, [page.run, p.upload], [self.other], self.note)
@@ -174,6 +174,6 @@ def need_other(opened: Opened, other: Shown | None) -> Shown:
     if other is None:
         raise InputError('there is no image B yet. Drop one, or take a held-out image.')
     if other.run != opened.name:
-        raise InputError(f'image B was encoded by {other.run}, and its codes mean other images in {opened.name}. Drop it '
-                         'again.')
+        raise InputError(f'image B was encoded by {other.run}, and its codes mean other images in {opened.name}. Drop '
+                         'it again.')
     return other

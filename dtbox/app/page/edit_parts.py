@@ -9,8 +9,8 @@ from dtbox.app.page.frame import Page
 
 @dataclass(frozen=True)
 class Controls:
-    """Components: what is edited (`stream`, `depth`, `code`, `table`), image B (`upload`), `streams` and `region` that are
-    taken from it, `depths` that are drawn, what comes out (`drawn`, `read`, `told`), and buttons."""
+    """Components: what is edited (`stream`, `depth`, `code`, `table`), image B (`upload`), `streams` and `region` that
+    are taken from it, `depths` that are drawn, what comes out (`drawn`, `read`, `told`), and buttons."""
     drawn: Any
     read: Any
     told: Any
@@ -56,8 +56,9 @@ def make_controls(page: Page) -> Controls:
                 made['shuffle'] = gr.Button('Shuffle these streams', min_width=120)
                 made['seed'] = gr.Number(0, label='seed', precision=0, min_width=80)
             with gr.Row():
-                made['region'] = [gr.Number(value, label=label, precision=0, minimum=0, min_width=70) for label, value in (
-                    ('from row', 0), ('from column', 0), ('to row', 3), ('to column', 3))]
+                made['region'] = [
+                    gr.Number(value, label=label, precision=0, minimum=0, min_width=70) for label, value in (
+                        ('from row', 0), ('from column', 0), ('to row', 3), ('to column', 3))]
             made['copy'] = gr.Button('Copy this region of B')
         with gr.Column(scale=1, min_width=300):
             with gr.Row():

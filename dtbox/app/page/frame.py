@@ -121,7 +121,7 @@ class Page:
         return path
 
     def save(self, value: Any) -> Any:
-        """Return the value of a component with the images in it (uint8 [H,W,3], in lists and tuples too) as paths of files.
+        """Return the value of a component with the images in it (uint8 [H,W,3], in lists and tuples, too) as paths.
 
         gradio would write each anew under the hash of its content, also while a browser reads the one that is there.
         """
@@ -221,8 +221,8 @@ class Page:
                                  wrap=True, buttons=[], **how)
 
     def make_upload(self, label: str) -> Any:
-        """Return a component that takes an image from a file, the clipboard or a camera. `read_upload` opens the file, after
-        a look at its size. Events must not update its properties, or skip it: gradio would build it anew without this.
+        """Return a component that takes an image from a file, the clipboard or a camera. `read_upload` opens the file,
+        after a look at its size. Events must not update its properties, or skip it: gradio would build it anew without this.
         What an event puts there goes by `hand_over`."""
         image = self.gr.Image(label=label, type='filepath', format='png', sources=['upload', 'clipboard', 'webcam'],
                               height=260, buttons=['fullscreen'])

@@ -40,7 +40,7 @@ def build(page: Page) -> None:
         return [pair, found.table, describe_streams(opened), opened.name, make_off(gr, opened), *make_cuts(gr, opened)]
     outputs = [slider, scores, streams, shape, off, *cuts]
     page.follow(tab, show, [shape, off, *cuts], outputs, note)
-    page.listen([off.input, *(cut.release for cut in cuts)], show, [page.run, page.shown, shape, off, *cuts], outputs,
+    page.listen([off.input, *(cut.input for cut in cuts)], show, [page.run, page.shown, shape, off, *cuts], outputs,
                 note)
 
 

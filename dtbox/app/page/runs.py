@@ -28,8 +28,8 @@ def build(page: Page) -> None:
 
     def show(chosen: str | None) -> list[Any]:
         if chosen not in folders:
-            raise InputError('the page was started with packaged models alone, which have no log and no curves. Start it '
-                             'with a run folder or the folder of a grid.')
+            raise InputError('the page was started with packaged models alone, which have no log and no curves. Start '
+                             'it with a run folder or the folder of a grid.')
         folder = folders[chosen]
         if runs.is_grid(folder):
             sentence, trials = runs.read_grid(folder)

@@ -62,6 +62,7 @@ def build(page: Page) -> None:
 
 def list_rows(gr: Any, found: dict[str, search.Found]) -> list[Any]:
     """Return what the galleries become."""
-    shown = [gr.update(visible=True, label=f'by {name}', value=[(enlarge(pixels, 160), line) for pixels, line in images])
+    shown = [gr.update(visible=True, label=f'by {name}',
+                       value=[(enlarge(pixels, 160), line) for pixels, line in images])
              for name, images in list(found.items())[:SPACES]]
     return shown + [gr.update(visible=False)] * (SPACES - len(shown))

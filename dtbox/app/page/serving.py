@@ -65,7 +65,7 @@ HINTS = {401: ' Open the page once as http://HOST:PORT/?token=TOKEN.'}
 
 
 def read_token(headers: Mapping[str, str], given: str = '') -> str:
-    """Return what a request has for the header `Authorization`: that header, the token of its address, or its cookie."""
+    """Return what a request has for the header `Authorization`: that header, the token of its address or cookie."""
     if given:
         return f'Bearer {given}'
     cookie = SimpleCookie(headers.get('cookie', '')).get(COOKIE)
@@ -76,8 +76,8 @@ def check_origin(headers: Mapping[str, str]) -> None:
     """Raise `Refusal` for a request that another page of a browser sends here."""
     origin = headers.get('origin')
     if origin is not None and urlsplit(origin).netloc != headers.get('host', ''):
-        raise Refusal(FORBIDDEN, f'the request comes from the page {origin[:80]!r}; this server answers to its own pages '
-                      'alone.')
+        raise Refusal(FORBIDDEN, f'the request comes from the page {origin[:80]!r}; this server answers to its own '
+                      'pages alone.')
 
 
 async def answer(send: Any, status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> None:

@@ -29,4 +29,4 @@ def build(page: Page) -> None:
         found = read_row(page.runs.get(run), catalog, int(number or 0))
         return [None if found.image is None else enlarge(found.image), found.table, found.note, found.codes]
     page.follow(tab, show, [row], [image, table, told, codes], note)
-    page.listen([row.release, row.input], show, [page.run, page.shown, row], [image, table, told, codes], note)
+    page.listen(row.input, show, [page.run, page.shown, row], [image, table, told, codes], note)

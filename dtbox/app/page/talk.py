@@ -76,7 +76,8 @@ def _build_drawing(page: Page, note: Any, tab: Any) -> None:
         opened = page.runs.get(run)
         talk.need_language_model(opened)
         own = opened.model.generation
-        return [float(value) if isinstance(value, (int, float)) else gr.skip() for value in (own.scale, own.temperature)]
+        return [float(value) if isinstance(value, (int, float)) else gr.skip()
+                for value in (own.scale, own.temperature)]
 
     def draw(run: str, text: str, guidance: float, temperature: float, number: float) -> Iterator[list[Any]]:
         opened = page.runs.get(run)
@@ -103,8 +104,8 @@ def _build_drawing(page: Page, note: Any, tab: Any) -> None:
         return [min(down * grid.rows // height, grid.rows - 1) * grid.columns
                 + min(right * grid.columns // width, grid.columns - 1)]
     page.follow(tab, take_defaults, [], [scale, warmth], note)
-    page.listen([button.click, prompt.submit], draw, [page.run, prompt, scale, warmth, seed], [state, image, place], note,
-                trigger_mode='once')
+    page.listen([button.click, prompt.submit], draw, [page.run, prompt, scale, warmth, seed], [state, image, place],
+                note, trigger_mode='once')
     page.listen(image.select, click, [state, place], [place], note, event=True)
     page.listen(place.change, look, [state, place], [image, table], note)
 

@@ -15,8 +15,8 @@ def build(page: Page) -> None:
         state = gr.State(None, time_to_live=IDLE)
         note = page.make_note()
         with gr.Row():
-            files = gr.File(label=f'a video, or several images as its frames (the first {MOST} are read)', type='filepath',
-                            file_count='multiple', file_types=['video', 'image'], height=140)
+            files = gr.File(label=f'a video, or several images as its frames (the first {MOST} are read)',
+                            type='filepath', file_count='multiple', file_types=['video', 'image'], height=140)
             with gr.Column():
                 button = gr.Button('Measure the clip', variant='primary')
                 frame = gr.Slider(0, 1, 0, step=1, label='frame')
@@ -28,8 +28,9 @@ def build(page: Page) -> None:
     def measure(run: str, paths: list[str] | None) -> list[Any]:
         clip = measure_clip(page.runs.get(run), read_frames(paths or [], page.sources.limits))
         names = list(clip.changed)
+        first = names[0] if names else ''
         return [clip, clip.table, gr.update(maximum=len(clip.frames) - 1, value=1),
-                gr.update(choices=names, value=names[0] if names else None), show(clip, 1, names[0] if names else '')[0]]
+                gr.update(choices=names, value=first or None), show(clip, 1, first)[0]]
 
     def show(clip: Clip | None, number: float, name: str) -> list[Any]:
         if clip is None:
