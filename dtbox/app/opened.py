@@ -172,6 +172,10 @@ class Runs:
         """Names in the order of the command line."""
         return list(self.sources)
 
+    def is_open(self, name: str) -> bool:
+        """Whether a run is open, so that `get` takes no time."""
+        return name in self._opened
+
     def get(self, name: str | None) -> Opened:
         """Return a run by its name; `InputError` for another name, and for a run that has gone or cannot be opened."""
         if name not in self.sources:

@@ -48,6 +48,18 @@ def test_with_a_token():
         assert status == 401 and 'token is missing or wrong' in body and '?token=TOKEN' in body
 
 
+def test_a_browser_asks_no_other_host():
+    """Every page forbids it; one with a policy of its own keeps that."""
+    _, headers, _ = request(serving.Gate(page, Access()), host=LOCAL)
+    policy = headers['content-security-policy']
+    assert policy.startswith("default-src 'self'") and 'http' not in policy
+
+    async def own(scope, receive, send):
+        await serving.answer(send, 200, '', [('content-security-policy', serving.SANDBOX)])
+    _, headers, _ = request(serving.Gate(own, Access()), host=LOCAL)
+    assert headers['content-security-policy'] == serving.SANDBOX
+
+
 def test_the_first_line():
     assert serving.say_start(Access(), '::1', 7860) == (
         'the page is at http://[::1]:7860/; whoever works on this machine can look. Ctrl-C ends it.')

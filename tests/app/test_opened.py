@@ -1,4 +1,5 @@
 """Runs of the page: names, what is kept, what a run lacks."""
+import shutil
 import threading
 
 import pytest
@@ -35,6 +36,20 @@ def test_a_run_that_vanishes(tmp_path):
     (tmp_path / 'run').rmdir()
     with pytest.raises(InputError, match='does not exist'):
         runs.get('run')
+
+
+def test_a_run_of_a_stranger_runs_no_code(tiny_run, tmp_path):
+    """Its plugin is refused with the sentence of `dtbox.trust`, unless the page was started with the option."""
+    shutil.copytree(tiny_run, tmp_path / 'run')
+    (tmp_path / 'run' / 'mine').mkdir()
+    (tmp_path / 'run' / 'mine' / '__init__.py').write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    with open(tmp_path / 'run' / 'config.py', 'a') as file:
+        file.write("\nplugins = ['mine']\n")
+    with pytest.raises(InputError, match='which would run code of whoever wrote it'):
+        Runs([str(tmp_path / 'run')]).get('run')
+    assert not (tmp_path / 'ran').exists()
+    Runs([str(tmp_path / 'run')], trusted=True).get('run')
+    assert (tmp_path / 'ran').exists()
 
 
 def test_what_is_kept_is_computed_once(opened):

@@ -22,7 +22,8 @@ CHROMIUM = shutil.which('chromium')
 if CHROMIUM is None:
     pytest.skip('there is no Chromium here, so nobody looks at the page', allow_module_level=True)
 FLAGS = ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--disable-sync',
-         '--disable-gpu', '--disable-default-apps', '--disable-domain-reliability', '--no-first-run', '--disable-dev-shm-usage',
+         '--disable-gpu', '--disable-default-apps', '--disable-domain-reliability', '--no-first-run',
+         '--disable-dev-shm-usage',
          '--disable-features=OptimizationHints,MediaRouter,Translate',
          '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1']
 WIDE, NARROW = dict(width=1400, height=1000), dict(width=390, height=844)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from dtbox.app.functions import talk
+from dtbox.app.functions import certainty, talk
 from dtbox.app.functions.images import show_image
 from dtbox.errors import InputError
 
@@ -30,7 +30,7 @@ def test_a_drawing_place_by_place(talking, steps):
 def test_a_greedy_code_is_the_most_likely(talking, steps):
     """At every place and depth the code that was drawn comes first."""
     for place in (0, 7, 15):
-        found = talk.measure_place(talking, steps[-1], place, most=64)
+        found = certainty.measure_place(talking, steps[-1], place, most=64)
         assert [(one.stream, one.depth) for one in found] == [('pixel', 0), ('pixel', 1), ('semantic', 0),
                                                               ('semantic', 1)]
         for one in found:
@@ -59,7 +59,7 @@ def test_what_work_raises_comes_out():
 
 def test_answers_without_a_stream(talking, picture):
     """The first row is what the model says; blanked streams leave no trace."""
-    rows = talk.ask_blanked(talking, picture, 'what is it?')
+    rows = certainty.ask_blanked(talking, picture, 'what is it?')
     answer = talking.model.ask(picture.tensor, 'what is it?')[0]
     assert [row.without for row in rows] == ['', 'pixel', 'semantic'] and rows[0].answer == answer
     if answer:
@@ -83,8 +83,8 @@ def test_a_conversation(talking, picture, monkeypatch):
     (lambda one, tiny, drawn: talk.chat(one, [], ' '), 'the question is empty'),
     (lambda one, tiny, drawn: list(talk.draw(one, '')), 'the prompt is empty'),
     (lambda one, tiny, drawn: list(talk.draw(tiny, 'a cat')), 'tiny is a tokenizer; this tab needs a multimodal'),
-    (lambda one, tiny, drawn: talk.measure_place(one, None, 0), 'there is no whole drawing yet'),
-    (lambda one, tiny, drawn: talk.measure_place(one, drawn, 16), 'there is no place 16; the drawing has')])
+    (lambda one, tiny, drawn: certainty.measure_place(one, None, 0), 'there is no whole drawing yet'),
+    (lambda one, tiny, drawn: certainty.measure_place(one, drawn, 16), 'there is no place 16; the drawing has')])
 def test_refusals(talking, opened, steps, call, says):
     with pytest.raises(InputError, match=says):
         call(talking, opened, steps[-1])

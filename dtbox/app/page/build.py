@@ -15,9 +15,11 @@ FONTS = ('system-ui', 'sans-serif'), ('ui-monospace', 'monospace')
 CSS = '''
 .note { border-left: 4px solid #d55e00; padding: 6px 12px; margin: 0; background: rgba(213, 94, 0, .12);
         color: var(--body-text-color) }
-.grid-wrap { padding-top: 1.9rem }
+.grid-wrap { padding-top: 1.9rem; min-height: 0 !important; max-height: none !important }
 .grid-wrap .grid-container { grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important;
-    grid-auto-rows: auto !important }
+    grid-template-rows: auto !important; grid-auto-rows: auto !important }
+th *, [role=columnheader] * { word-break: normal !important; overflow-wrap: normal !important }
+#talk button[aria-label=Share], #talk button[title=Share] { display: none }
 #before-after img, #patches img, #drawn img, #drawing img { image-rendering: pixelated }
 '''
 

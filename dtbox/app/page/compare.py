@@ -1,6 +1,7 @@
 """The tab Side by side."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from dtbox.app.functions.compare import HEAD, MOST, compare
@@ -21,12 +22,14 @@ def build(page: Page, image: Any) -> None:
         made = page.make_gallery('what each run saw, and its reconstruction', columns=4)
         differences = page.make_gallery('absolute difference: black 0, white a quarter of the range or more', columns=4)
 
-    def run(name: str, shown: Any, chosen: list[str], path: str | None) -> list[Any]:
+    def run(name: str, shown: Any, chosen: list[str], path: str | None) -> Iterator[list[Any]]:
+        if not all(map(page.runs.is_open, chosen)):
+            yield ['Opening the runs ...', *[gr.skip()] * 3]
         found = compare([page.runs.get(name) for name in chosen], read_upload(path, page.sources.limits))
         pairs = [(enlarge(pixels, 256), f'{name}: {what}') for name, one in zip(found.names, found.made)
                  for pixels, what in ((one.image, 'image'), (one.made, f'{one.psnr:.2f} dB'))]
         gaps = [(enlarge(gap, 256), name) for name, gap in zip(found.names, found.differences)]
-        return [found.note, found.table, pairs, gaps]
+        yield [found.note, found.table, pairs, gaps]
     values, outputs = [names, image], [told, table, made, differences]
     page.follow(tab, run, values, outputs, note)
     page.listen(button.click, run, [page.run, page.shown, *values], outputs, note, show_progress='minimal')

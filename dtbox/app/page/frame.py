@@ -222,8 +222,8 @@ class Page:
 
     def make_upload(self, label: str) -> Any:
         """Return a component that takes an image from a file, the clipboard or a camera. `read_upload` opens the file,
-        after a look at its size. Events must not update its properties, or skip it: gradio would build it anew without this.
-        What an event puts there goes by `hand_over`."""
+        after a look at its size. Events must not update its properties, or skip it: gradio would build it anew
+        without this. What an event puts there goes by `hand_over`."""
         image = self.gr.Image(label=label, type='filepath', format='png', sources=['upload', 'clipboard', 'webcam'],
                               height=260, buttons=['fullscreen'])
         image.preprocess = lambda payload: None if payload is None else payload.path

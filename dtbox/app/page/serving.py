@@ -26,6 +26,23 @@ SANDBOX = "sandbox; default-src 'self' 'unsafe-inline' data:; script-src 'none'"
 """Of report pages, which may come from a stranger: they are shown, and run nothing."""
 
 
+POLICY = ("default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' "
+          "'unsafe-inline'; form-action 'self'; frame-ancestors 'self'; base-uri 'self'")
+"""Of all other answers: a browser asks no other host for anything, whatever gradio's page contains."""
+
+
+def guard_answer(send: Any) -> Any:
+    """Return `send` with `POLICY` among the headers of an answer that has no policy of its own."""
+    async def run(message: Any) -> None:
+        if message['type'] == 'http.response.start':
+            headers = list(message.get('headers', ()))
+            if not any(key.lower() == b'content-security-policy' for key, _ in headers):
+                headers += [(b'content-security-policy', POLICY.encode()), (b'referrer-policy', b'same-origin')]
+            message = {**message, 'headers': headers}
+        await send(message)
+    return run
+
+
 class Gate:
     """Lets requests in: those to this machine, or with the token; none that another page of a browser sends.
 
@@ -57,7 +74,7 @@ class Gate:
             await answer(send, 303, '', [('location', place), (
                 'set-cookie', f'{COOKIE}={given}; HttpOnly; SameSite=Strict; Path=/')])
             return
-        await self.app(scope, receive, send)
+        await self.app(scope, receive, guard_answer(send))
 
 
 HINTS = {401: ' Open the page once as http://HOST:PORT/?token=TOKEN.'}

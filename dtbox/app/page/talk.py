@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from dtbox.app.functions import talk
+from dtbox.app.functions import certainty, talk
 from dtbox.app.functions.images import Shown, enlarge, mark_patch
 from dtbox.app.opened import find_grid
 from dtbox.app.page.frame import IDLE, Page
@@ -27,7 +27,7 @@ def build(page: Page) -> None:
 def _build_chat(page: Page, note: Any) -> None:
     gr = page.gr
     messages = gr.State([], time_to_live=IDLE)
-    talked = gr.Chatbot(label='conversation', height=320, buttons=[], feedback_options=None)
+    talked = gr.Chatbot(label='conversation', height=320, buttons=[], feedback_options=None, elem_id='talk')
     question = gr.Textbox('what is it?', label='question', elem_id='question')
     with gr.Row():
         shows = gr.Checkbox(True, label='with the image', min_width=120)
@@ -36,7 +36,8 @@ def _build_chat(page: Page, note: Any) -> None:
         send = gr.Button('Ask', variant='primary', min_width=80, elem_id='ask')
         blank = gr.Button('Which stream does the answer rest on?', min_width=200)
         new = gr.Button('New conversation', min_width=120)
-    table = page.make_table(['streams', 'answer', 'nats of the answer of all streams'], 'answers without a stream')
+    table = page.make_table(['streams', 'answer', 'nats'],
+                            'answers without a stream; nats: log-probability of the first answer')
 
     def ask(run: str, shown: Shown | None, before: list, text: str, with_image: bool, temperature: float) -> list[Any]:
         opened = page.runs.get(run)
@@ -51,7 +52,7 @@ def _build_chat(page: Page, note: Any) -> None:
         _, image = page.need_shown(shown)
         if not opened.has('means'):
             yield [[['...', 'the mean of each stream is counted', '']]]
-        yield [[one.row for one in talk.ask_blanked(opened, image, text)]]
+        yield [[one.row for one in certainty.ask_blanked(opened, image, text)]]
     page.listen([send.click, question.submit], ask, [page.run, page.shown, messages, question, shows, warmth],
                 [messages, talked], note)
     page.listen(blank.click, rest, [page.run, page.shown, question], [table], note)
@@ -88,7 +89,7 @@ def _build_drawing(page: Page, note: Any, tab: Any) -> None:
 
     def look(drawn: Any, number: float) -> list[Any]:
         opened, drawing = page.runs.get(drawn[0]) if drawn else page.runs.get(page.runs.names[0]), drawn and drawn[1]
-        rows = [one.row for one in talk.measure_place(opened, drawing, int(number or 0))]
+        rows = [one.row for one in certainty.measure_place(opened, drawing, int(number or 0))]
         grid = find_grid(opened.tokenizer)
         fits = grid is not None and grid.tokens == drawing.total
         return [mark_patch(drawing.image, grid if fits else None, int(number or 0)), rows]
@@ -117,7 +118,7 @@ def list_messages(gr: Any, messages: list[dict]) -> list[dict]:
         content = message['content']
         parts = [dict(type='text', text=content)] if isinstance(content, str) else content
         for part in parts:
-            inner = part['text'] if part['type'] == 'text' else gr.Image(part['image'], format='png', render=False,
-                                                                         interactive=False, buttons=[], width=160)
+            inner = part['text'] if part['type'] == 'text' else gr.Image(
+                part['image'], format='png', render=False, interactive=False, buttons=['fullscreen'], width=160)
             shown.append(dict(role=message['role'], content=inner))
     return shown

@@ -16,7 +16,8 @@ def build(page: Page) -> None:
         note = page.make_note()
         with gr.Row():
             files = gr.File(label=f'a video, or several images as its frames (the first {MOST} are read)',
-                            type='filepath', file_count='multiple', file_types=['video', 'image'], height=140)
+                            type='filepath', file_count='multiple', elem_id='clip',
+                            file_types=['video', 'image'], height=140)
             with gr.Column():
                 button = gr.Button('Measure the clip', variant='primary')
                 frame = gr.Slider(0, 1, 0, step=1, label='frame')
