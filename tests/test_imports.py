@@ -161,7 +161,8 @@ def test_the_rule_itself(module, line, fine):
 
 
 HEAVY = ('timm', 'open_clip', 'lpips', 'matplotlib', 'transformers', 'xformers', 'pandas', 'sklearn', 'wandb',
-         'tensorboard', 'gradio', 'fastapi', 'playwright', 'scipy', 'skimage', 'torchmetrics', 'torchvision', 'pycocotools', 'cv2')
+         'tensorboard', 'gradio', 'fastapi', 'playwright',
+         'scipy', 'skimage', 'torchmetrics', 'torchvision', 'pycocotools', 'cv2')
 
 
 def test_heavy_packages_are_imported_where_they_are_used(modules):

@@ -9,8 +9,8 @@ from dtbox.errors import InputError, closest
 if TYPE_CHECKING:
     from dtbox.cli.verb import Verb
 
-VERBS = ('train', 'test', 'reconstruct', 'draw', 'ask', 'chat', 'serve', 'app', 'export', 'ablate', 'report', 'diagnose',
-         'describe', 'scale', 'encode', 'decode', 'check-tokens', 'export-tokens', 'search', 'check-data',
+VERBS = ('train', 'test', 'reconstruct', 'draw', 'ask', 'chat', 'serve', 'app', 'export', 'ablate', 'report',
+         'diagnose', 'describe', 'scale', 'encode', 'decode', 'check-tokens', 'export-tokens', 'search', 'check-data',
          'show-sample', 'score-drawings', 'teacher-check', 'print-config', 'plugins', 'convert', 'train-text-tokenizer',
          'pack-zoo')
 """In the order of the list of verbs. The verb `check-data` is `VERB` of the module `dtbox.cli.check_data`."""

@@ -54,7 +54,8 @@ def test_a_run_of_a_stranger_runs_no_code(tiny_run, tmp_path):
 
 def test_what_is_kept_is_computed_once(opened):
     """By one thread of several, errors included; another key does not wait."""
-    own, calls, begun, go = Opened('own', 'x', opened.model), [], threading.Event(), threading.Event()
+    own, calls = Opened('own', 'x', opened.model), []
+    begun, go = threading.Event(), threading.Event()
 
     def compute():
         calls.append(1)

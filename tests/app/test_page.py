@@ -62,7 +62,8 @@ def browser():
 @pytest.fixture
 def visit(browser, address):
     """A function that opens the page in a session of its own; at the end no request has left the machine."""
-    asked, errors, contexts = [], [], []
+    asked, errors = [], []
+    contexts = []
 
     def run(size=WIDE, scheme='light'):
         context = browser.new_context(viewport=size, color_scheme=scheme, service_workers='block')

@@ -63,7 +63,9 @@ def make_gallery(opened: Opened, folder: str | None = None) -> Gallery:
         InputError: a folder without images, a run that names none.
     """
     keys: list[str] = []
-    pixels, vectors, bad = [], [], []
+    pixels: list[np.ndarray] = []
+    vectors: list[dict[str, np.ndarray]] = []
+    bad: list[str] = []
     for names, images in _read_batches(opened, folder, bad):
         tensor = opened.tokenizer.prepare(images)
         keys += names

@@ -76,7 +76,9 @@ class Editor:
              ) -> list[Any]:
         """Return what the components of the tab show of a state."""
         codes = state[1].codes
-        drawn, read, told = None, [], ''
+        drawn: Any = None
+        read: list[list[str]] = []
+        told = ''
         try:
             cut = {name: min(int(depths), len(opened.tokenizer.model.streams[name].sizes)) for name in opened.coded}
             drawn = enlarge(edit.draw(opened, codes, cut))

@@ -13,7 +13,8 @@ from dtbox.errors import InputError
 
 SPACES = 4
 """Rows of found images, one a stream."""
-HELDOUT, FOLDER, SHARDS = 'held-out images of the run', 'the folder of --images', 'the token shards of --tokens'
+HELDOUT = 'held-out images of the run'
+FOLDER, SHARDS = 'the folder of --images', 'the token shards of --tokens'
 
 
 def build(page: Page) -> None:
