@@ -100,7 +100,7 @@ def list_examples(opened: Opened, count: int = 12) -> list[np.ndarray]:
 
 def enlarge(pixels: np.ndarray, side: int = SIDE) -> np.ndarray:
     """Enlarge a small image pixel by pixel, so that it fills `side` pixels at most; larger ones stay as they are."""
-    zoom = choose_zoom(*pixels.shape[:2], side)
+    zoom = choose_zoom(pixels.shape[0], pixels.shape[1], side)
     return np.ascontiguousarray(pixels.repeat(zoom, 0).repeat(zoom, 1))
 
 

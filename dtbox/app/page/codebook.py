@@ -38,7 +38,8 @@ def build(page: Page) -> None:
 
     def show(run: str, name: str, at: float, number: float) -> list[Any]:
         opened = page.runs.get(run)
-        found = opened.seen and inspector.describe_code(opened, name, int(at or 0), int(number or 0))
+        assert opened.seen  # counted before a code is described
+        found = inspector.describe_code(opened, name, int(at or 0), int(number or 0))
         crops = inspector.cut_examples(opened, name, found.depth, found.code)
         return [[found.row], [enlarge(crop, 160) for crop in crops]]
 
