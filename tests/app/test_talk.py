@@ -1,4 +1,7 @@
 """Chat and drawings: what the model itself gives, place by place; probabilities; blanked streams."""
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -38,12 +41,22 @@ def test_a_greedy_code_is_the_most_likely(talking, steps):
             assert one.probability == one.best[0][1] and sum(p for _, p in one.best) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_drawing_that_nobody_looks_at_ends(talking):
-    drawing = talk.draw(talking, 'red apple')
-    next(drawing)
-    drawing.close()
-    assert talking.lock.acquire(timeout=20)
-    talking.lock.release()
+def test_work_that_nobody_looks_at_ends():
+    """What it tells next raises, so that a drawing does not hold the model for a page that was closed."""
+    ended = threading.Event()
+
+    def work(tell):
+        try:
+            while True:
+                tell(1)
+                time.sleep(0.001)
+        finally:
+            ended.set()
+    looking = talk.follow(work)
+    next(looking)
+    assert not ended.is_set()
+    looking.close()
+    assert ended.wait(20)
 
 
 def test_what_work_raises_comes_out():
