@@ -71,8 +71,13 @@ def load_checked(path: str) -> Any:
     if any(offset not in records or records[offset].size != size for offset, size in sizes.items()):
         return _load_and_compare(path)  # which refuses tensors that are larger than their records
     storages = _read_records(path, records, sizes)
-    return _replace(content, lambda tensor: torch.empty(0, dtype=tensor.dtype).set_(
-        storages[tensor.untyped_storage()._checkpoint_offset], tensor.storage_offset(), tensor.shape, tensor.stride()))
+
+    def fill(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_meta:  # of a dict or list that stands in two places
+            return tensor
+        storage = storages[tensor.untyped_storage()._checkpoint_offset]
+        return torch.empty(0, dtype=tensor.dtype).set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
+    return _replace(content, fill)
 
 
 def load_structure(path: str) -> Any:

@@ -12,8 +12,9 @@ from dtbox.weights.torch_files import Damaged, load_checked, load_structure
 
 
 def make_content():
-    table = torch.arange(24.).view(4, 6)
+    table, state = torch.arange(24.).view(4, 6), dict(a=torch.ones(4))
     return dict(
+        state=state, same_state=state,
         whole=table, view=table[1:3, ::2], turned=table.t(), twice=[table, (table[0], 'a')],
         types={str(t): torch.ones(3, dtype=t) for t in (torch.bfloat16, torch.float64, torch.int64, torch.bool,
                                                          torch.complex64, torch.uint8)},
