@@ -78,7 +78,7 @@ def predict(task: Any, batch: ConversationBatch) -> MLLMOutput:
     rows = [i for i, conversation in enumerate(batch.conversations) if conversation.parts]
     shown = torch.tensor([batch.conversations[i].parts[0].image for i in rows], dtype=torch.int64)
     taken = {name: value[shown].to(task.device) for name, value in codes.items()}
-    reconstructions = task.tokenizer.decode(taken)
+    reconstructions = decode(task, [batch.conversations[i] for i in rows], taken)
     images = show_images(batch, shown, reconstructions)
     more: dict[str, Any] = {}
     if drawn:
@@ -88,6 +88,35 @@ def predict(task: Any, batch: ConversationBatch) -> MLLMOutput:
         more = {key: spread(value, drawn, len(batch)) for key, value in more.items()}
     return MLLMOutput(images=spread(images, rows, len(batch)),
                       reconstructions=spread(reconstructions, rows, len(batch)), replies=replies, **more)
+
+
+def decode(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Tensor]) -> Tensor:
+    """Return the images of codes [B,3,H,W] in [-1,1]; NaN for those that a decoder guided by texts cannot make, since
+    their conversation does not say what they show.
+
+    Args:
+        task: MLLMTask.
+        conversations: B, whose first images these are.
+        codes: stream -> [B,N,Q].
+    """
+    texts = [describe_image(conversation) for conversation in conversations]
+    if not task.tokenizer.needs_texts:
+        return task.tokenizer.decode(codes, texts)
+    known = [i for i, text in enumerate(texts) if text.strip()]
+    images = torch.full((len(texts), 3, *task.tokenizer.model.image_size), float('nan'), device=task.device)
+    if known:
+        images[known] = task.tokenizer.decode({name: value[known] for name, value in codes.items()},
+                                              [texts[i] for i in known]).to(images)
+    return images
+
+
+def describe_image(conversation: Conversation) -> str:
+    """Return what the first image of a conversation shows: the prompt of a drawing, the first caption of a given image;
+    '' where nothing says it."""
+    if conversation.kind == 'draw':
+        return conversation.turns[-2].text
+    return next((turn.text for turn in conversation.turns
+                 if turn.role == 'assistant' and (turn.kind or conversation.kind) == 'caption'), '')
 
 
 def show_images(batch: ConversationBatch, shown: Tensor, reconstructions: Tensor) -> Tensor:
@@ -131,7 +160,7 @@ def ask(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Te
     replies: list[list[Reply]] = [[] for _ in conversations]
     for (i, _, part, number), text in zip(asked, texts):
         answer = part.turns[number]
-        replies[i].append(Reply(answer.kind or part.kind, part.turns[number - 1].text, answer.text, text))
+        replies[i].append(Reply(answer.kind or part.kind, part.turns[number - 1].text, answer.text, text, answer.others))
     return replies
 
 
@@ -157,7 +186,7 @@ def draw(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, T
         sheets = []
         for seed in range(settings.seeds):
             made = draw_contexts(task, contexts, prompts, scale, seed)
-            sheets.append(task.tokenizer.decode(made))
+            sheets.append(task.tokenizer.decode(made, prompts))
             if settings.closed_loop and scale == settings.scales[0]:
                 for i, text in enumerate(caption(task, made)):
                     loops[i].append(Reply(CLOSED_LOOP, '', prompts[i], text))
