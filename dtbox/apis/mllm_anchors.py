@@ -64,9 +64,9 @@ def measure_run_anchors(run: str, checkpoint: str | None = None, heldout: dict |
                          'of a multimodal language model: model.judge).')
     sides = [read_drawings(DATASETS.build(cfg or default)) for cfg, default in ((heldout, HELDOUT),
                                                                                (training, TRAINING))]
-    (real, reconstructions, rows), (known, _, known_rows) = [_run_tokenizer(task, images, texts if reconstruct else None, block)
-                                                             for (images, texts), reconstruct in zip(sides, (True, False))]
     names, known_names = (texts for _, texts in sides)
+    real, reconstructions, rows = _run_tokenizer(task, sides[0][0], names, block)
+    known, _, known_rows = _run_tokenizer(task, sides[1][0], None, block)
     drawings = measure_drawing_anchors(real, names, known, known_names, context.teacher, context.embed_text,
                                        reconstructions)
     captions = {stream: measure_caption_floor(rows[stream], names, known_rows[stream], known_names) for stream in rows}

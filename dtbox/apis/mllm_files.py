@@ -3,14 +3,12 @@ from __future__ import annotations
 
 import glob
 import json
-import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Optional, Tuple
 
 import numpy as np
-from mmengine.logging import print_log
 
 from dtbox import __version__
 from dtbox.apis.mllm_arguments import read_prompts
@@ -67,13 +65,14 @@ def draw_files(model: Any, prompts: str | Sequence[str], out: str, n: int = 1, r
     return [*(path for files in paths for path in files), sheet, record]
 
 
-def leave_out_sheets(folder: str, found: Iterable[Found]) -> Iterator[Found]:
-    """Yield the images found in a folder without the sheets that `draw_files` wrote beside its drawings; the log names
-    them. An image that is given by itself stays.
+def leave_out_sheets(folder: str, found: Iterable[Found], say: Callable[[str], Any]) -> Iterator[Found]:
+    """Yield the images found in a folder without the sheets that `draw_files` wrote beside its drawings. An image that
+    is given by itself stays.
 
     Args:
         folder: that was searched, or an image.
         found: (path, what is wrong with it or None).
+        say: called with a sentence on each sheet.
     """
     given, sheets = os.path.isdir(folder), dict[str, set[str]]()
     some = False
@@ -83,8 +82,7 @@ def leave_out_sheets(folder: str, found: Iterable[Found]) -> Iterator[Found]:
             if place not in sheets:
                 sheets[place] = _list_sheets(place)
             if os.path.basename(path) in sheets[place]:
-                print_log(f'{path} is left out: it is the sheet of all drawings of a call of `dtbox draw`.', 'current',
-                          level=logging.WARNING)
+                say(f'{path} is left out: it is the sheet of all drawings of a call of `dtbox draw`.')
                 continue
         some = True
         yield path, error

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 
 from dtbox.cli.options import add_language_model, add_model_options, add_reply_options
@@ -30,8 +31,9 @@ def run(args: argparse.Namespace) -> int:
     if os.path.exists(args.question):
         raise InputError(f'the question is {args.question!r}, an image or folder that exists; expected words after the '
                          'images, such as "what is it?".', 'QUESTION')
+    say = functools.partial(print, file=sys.stderr)
     found = [(path, error or find_lack(path)) for given in args.images
-             for path, error in leave_out_sheets(given, find_images([given]))]
+             for path, error in leave_out_sheets(given, find_images([given]), say)]
     errors = [error for _, error in found if error is not None]
     for error in errors:
         print(f'error: {error}', file=sys.stderr)

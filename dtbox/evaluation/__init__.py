@@ -33,7 +33,7 @@ from dtbox.evaluation.zeroshot import ZeroShot
 
 __all__ = ['AnswerAccuracy', 'Bank', 'CIDErD', 'CLIPScore', 'CaptionScore', 'ClassKept', 'ClosedLoop', 'CodeLikelihood',
            'CodeUsage', 'DrawingClass', 'DrawingFrechet', 'DrawingScore', 'EvalContext', 'FID', 'FrameChange',
-           'FrechetDistance', 'GQAAccuracy', 'Infos', 'KNN', 'L1', 'LPIPS', 'LinearProbe', 'MME', 'Metric', 'MetricInfo',
-           'MultipleChoice', 'POPE', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results', 'Retrieval', 'SSIM',
-           'SetEvaluator', 'TokenCosine', 'TowerFrechet', 'VQAAccuracy', 'ZeroShot', 'format_table', 'read_samples',
-           'to_json', 'write_samples']
+           'FrechetDistance', 'GQAAccuracy', 'Infos', 'KNN', 'L1', 'LPIPS', 'LinearProbe', 'MME', 'Metric',
+           'MetricInfo', 'MultipleChoice', 'POPE', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results', 'Retrieval',
+           'SSIM', 'SetEvaluator', 'TokenCosine', 'TowerFrechet', 'VQAAccuracy', 'ZeroShot', 'format_table',
+           'read_samples', 'to_json', 'write_samples']

@@ -67,7 +67,7 @@ class ClassMeans:
         return torch.tensor([numbers.get(prompt.strip().lower(), -1) for prompt in prompts], dtype=torch.int64)
 
     def compute(self, size: int, device: torch.device) -> Tensor:
-        """Return the mean of the normalised features of each class [C,E], normalised; 0 for a class without photographs.
+        """Return the mean of the normalised features of each class [C,E], normalised; 0 for one without photographs.
 
         Args:
             size: side in pixels that photographs are first cut to, that of drawings, so that both are as sharp.
@@ -117,7 +117,7 @@ class DrawingClass(Means):
     requires = ('drawings', 'prompts')
     uses = ('reconstructions',)
 
-    def __init__(self, photographs: Mapping[str, Any], each: Positive = 20, prompt: str = 'a photo of a {}',
+    def __init__(self, photographs: Mapping[str, Any], each: Positive = 10, prompt: str = 'a photo of a {}',
                  encoder: Mapping[str, Any] | None = None, prefix: str = '') -> None:
         self.towers = LazyTowers('classifier', None, encoder or dict(type='StagedClassifier', weights=PACKAGED))
         self.means_of = ClassMeans(photographs, each, prompt, self.towers)

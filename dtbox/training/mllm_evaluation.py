@@ -20,6 +20,7 @@ from dtbox.mllm.text_generation import reply
 from dtbox.mllm_output import MLLMOutput, Reply
 from dtbox.registry import check_arguments
 from dtbox.sampling import Guidance, SamplingRule, seed_generator
+from dtbox.training.mllm_images import decode, show_images
 from dtbox.values import check_values
 
 CLOSED_LOOP = 'closed_loop'
@@ -90,52 +91,6 @@ def predict(task: Any, batch: ConversationBatch) -> MLLMOutput:
                       reconstructions=spread(reconstructions, rows, len(batch)), replies=replies, **more)
 
 
-def decode(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Tensor]) -> Tensor:
-    """Return the images of codes [B,3,H,W] in [-1,1]; NaN for those that a decoder guided by texts cannot make, since
-    their conversation does not say what they show.
-
-    Args:
-        task: MLLMTask.
-        conversations: B, whose first images these are.
-        codes: stream -> [B,N,Q].
-    """
-    texts = [describe_image(conversation) for conversation in conversations]
-    if not task.tokenizer.needs_texts:
-        return task.tokenizer.decode(codes, texts)
-    known = [i for i, text in enumerate(texts) if text.strip()]
-    images = torch.full((len(texts), 3, *task.tokenizer.model.image_size), float('nan'), device=task.device)
-    if known:
-        images[known] = task.tokenizer.decode({name: value[known] for name, value in codes.items()},
-                                              [texts[i] for i in known]).to(images)
-    return images
-
-
-def describe_image(conversation: Conversation) -> str:
-    """Return what the first image of a conversation shows: the prompt of a drawing, the first caption of a given image;
-    '' where nothing says it."""
-    if conversation.kind == 'draw':
-        return conversation.turns[-2].text
-    return next((turn.text for turn in conversation.turns
-                 if turn.role == 'assistant' and (turn.kind or conversation.kind) == 'caption'), '')
-
-
-def show_images(batch: ConversationBatch, shown: Tensor, reconstructions: Tensor) -> Tensor:
-    """Return the images that metrics compare with, [B,3,H,W] in [-1,1]: the reconstruction of one that is known by its
-    codes alone.
-
-    Args:
-        batch: M images.
-        shown: int64 [B], numbers of the images.
-        reconstructions: [B,3,H,W] of them.
-    """
-    if batch.codes is None:
-        return batch.images[shown].to(reconstructions.device).float() / 127.5 - 1
-    images, known = reconstructions.clone(), batch.codes.known[shown]
-    if not bool(known.all()):
-        images[~known] = batch.images[shown[~known]].to(images.device).float() / 127.5 - 1
-    return images
-
-
 def ask(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Tensor]) -> list[list[Reply]]:
     """Ask each question of some conversations by itself, what came before it in the context; greedy.
 
@@ -160,7 +115,8 @@ def ask(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Te
     replies: list[list[Reply]] = [[] for _ in conversations]
     for (i, _, part, number), text in zip(asked, texts):
         answer = part.turns[number]
-        replies[i].append(Reply(answer.kind or part.kind, part.turns[number - 1].text, answer.text, text, answer.others))
+        asked_for = part.turns[number - 1].text
+        replies[i].append(Reply(answer.kind or part.kind, asked_for, answer.text, text, answer.others))
     return replies
 
 

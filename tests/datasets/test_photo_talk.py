@@ -107,8 +107,8 @@ def test_captions_of_shards(tmp_path):
 
 
 @pytest.mark.parametrize('change, says', [
-    (dict(pipeline=PIPELINE), '`photographs` has a pipeline, which would not run. Give it to ClassTalk'),
-    (dict(type='TwemojiDraw'), '`photographs` is TwemojiDraw, which holds conversations; expected a data set of images')])
+    (dict(pipeline=PIPELINE), 'has a pipeline, which would not run. Give it to ClassTalk'),
+    (dict(type='TwemojiDraw'), 'is TwemojiDraw, which holds conversations; expected a data set of images')])
 def test_other_photographs(tmp_path, change, says):
     source = {**caltech(tmp_path), **change}
     with pytest.raises(InputError, match=says):
