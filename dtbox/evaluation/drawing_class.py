@@ -4,17 +4,17 @@ Legend: B drawings, E width of the features, C classes.
 """
 from __future__ import annotations
 
-import contextlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor
 
 from dtbox.counts import format_count
-from dtbox.datasets.base import BrokenSample
 from dtbox.errors import InputError
 from dtbox.evaluation.drawing_ranks import REAL, RECONSTRUCTION
 from dtbox.evaluation.drawings import describe_anchor, list_beside, list_images
@@ -93,10 +93,12 @@ class ClassMeans:
         return self._means[size].to(device)
 
     def _read(self, rows: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (row, image uint8 [H,W,3]) of some photographs, without broken ones."""
+        """Yield (row, image uint8 [H,W,3]) of some photographs, without those that cannot be read, which are logged."""
         for row in rows:
-            with contextlib.suppress(BrokenSample):
+            try:
                 yield row, np.asarray(self.open().sample(int(row), np.random.default_rng(0))['image'])
+            except InputError as e:
+                print_log(f'{NAME}: left out of the mean of its class: {e}', 'current', level=logging.WARNING)
 
 
 @METRICS.register_module()

@@ -11,7 +11,9 @@ from dtbox.evaluation import DrawingClass
 from dtbox.mllm_output import MLLMOutput
 from dtbox.structures import Batch
 
-RED, GREEN, BLUE = (1., -1, -1), (-1., 1, -1), (-1., -1, 1)
+RED = (1., -1, -1)
+GREEN = (-1., 1, -1)
+BLUE = (-1., -1, 1)
 
 
 @pytest.fixture
