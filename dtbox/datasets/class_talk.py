@@ -89,7 +89,7 @@ class ClassDraw(ClassConversations):
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """See `ConversationDataset`."""
         shown = self.photographs.sample(int(self.rows[index]), rng)
-        prompt = self.text.format(self.classes[self.labels[index]])
+        prompt = self.text.format(self.classes[int(self.labels[index])])
         turns = Turn('user', (prompt,)), Turn('assistant', (ImagePart(0, generated=True),), DRAW)
         return dict(conversation=Conversation(shown['key'], 'draw', turns, (shown['image'],)), set=shown['set'])
 
@@ -128,12 +128,12 @@ class ClassTalk(ClassConversations):
             chance: number in [0, 1) that chooses the other one.
         """
         others = self.labels[self.labels != self.labels[index]]
-        return self.classes[others[int(chance * len(others))]] if len(others) else None
+        return self.classes[int(others[int(chance * len(others))])] if len(others) else None
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """See `ConversationDataset`."""
         shown = self.photographs.sample(int(self.rows[index]), rng)
-        name = self.classes[self.labels[index]]
+        name = self.classes[int(self.labels[index])]
         turns = [Turn('user', (ImagePart(0), CAPTION_QUESTION)),
                  Turn('assistant', (self.text.format(name),), CAPTION)]
         chance = float(rng.random()) if self.is_training() else hash_fraction('is it', shown['key'])

@@ -25,17 +25,16 @@ def say(item):
 
 def test_a_drawing_of_each_class(tmp_path):
     """`each` takes the first photographs of a class; the prompt is the caption of `ClassTalk`."""
-    data = ClassDraw(caltech(tmp_path, 'heldout', 20), PIPELINE, each=1)
+    source = caltech(tmp_path, 'heldout', 20)
+    data = ClassDraw(source, PIPELINE, each=1)
     items = [data[i] for i in range(len(data))]
     assert [say(item)[0] for item in items] == [
         'a photo of a faces easy', 'a photo of a accordion', 'a photo of a yin yang']
     one = items[1]['conversation']
     assert one.kind == 'draw' and one.parts[0].generated and one.images[0].shape == (3, 32, 32)
-    first = min(path.name for path in tmp_path.glob('101_ObjectCategories/accordion/*')
-                if f'accordion/{path.name}' in ClassDraw(caltech(tmp_path, 'heldout', 20), PIPELINE).photographs.names
-                .astype(str))
-    assert items[1]['key'] == f'accordion/{first}' and items[1]['set'] == 'test'
-    assert len(ClassDraw(caltech(tmp_path, 'heldout', 20), PIPELINE, limit=2)) == 2
+    known = data.photographs.names.astype(str)
+    assert items[1]['key'] == min(name for name in known if name.startswith('accordion/')) and len(known) > 3
+    assert items[1]['set'] == 'test' and len(ClassDraw(source, PIPELINE, limit=2)) == 2
 
 
 def test_yes_and_no_are_asked_equally_often(tmp_path):

@@ -2,6 +2,7 @@
 import pytest
 import torch
 
+from dtbox.ablation.facts import measure_rates
 from dtbox.apis.mllm import MultimodalModel
 from dtbox.apis.mllm_anchors import _run_tokenizer
 from dtbox.apis.mllm_settings import Generation
@@ -106,6 +107,11 @@ def test_anchors_are_guided_by_names(words):
     real, made, _ = _run_tokenizer(task, images, names, 2)
     want = task.tokenizer.model.decode(task.tokenizer.encode(real), task.tokenizer.model.text.ids(names))
     assert torch.allclose(made, want, atol=1e-5) and _run_tokenizer(task, images, None, 2)[1] is None
+
+
+def test_decoding_is_timed():
+    rates = measure_rates(make_guided().model, images=2, calls=1)
+    assert rates['decode_rate'] > 0 and rates.keys() == {'encode_rate', 'decode_rate'}
 
 
 def test_a_decoder_without_a_text_tower():
