@@ -19,12 +19,12 @@ import time
 from importlib.metadata import version
 from typing import Callable, Iterator
 
-import quantizer_cases
 import torch
 from measuring import check_counts
-from quantizer_cases import Case, Result, prepare_contenders
 
 from dtbox.cli.guard import main_guard
+from dtbox.diagnostics import quantizer_cases
+from dtbox.diagnostics.quantizer_cases import Case, Result, prepare_contenders
 from dtbox.errors import InputError
 
 SIDE = 2048

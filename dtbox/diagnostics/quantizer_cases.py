@@ -1,5 +1,5 @@
 """Cases of the quantizer benchmark, and what each contender runs: dtbox, vector-quantize-pytorch,
-`torch.cdist().argmin()`.
+`torch.cdist().argmin()`; on the device of the vectors.
 
 Legend: N vectors of a call, C code width, K codebook size, Q depth.
 """
@@ -120,7 +120,7 @@ def build_theirs(case: Case) -> torch.nn.Module:
 
 def prepare_ours(case: Case, z: torch.Tensor) -> Callable[[], object]:
     """Return a function without arguments that runs dtbox once."""
-    module = build_ours(case).train(case.training)
+    module = build_ours(case).to(z.device).train(case.training)
     if not case.training:
         return lambda: module.encode(z) if case.kind == 'RQ' else run_frozen(module, z)
 
@@ -133,7 +133,7 @@ def prepare_ours(case: Case, z: torch.Tensor) -> Callable[[], object]:
 
 def prepare_theirs(case: Case, z: torch.Tensor) -> Callable[[], object]:
     """Return a function without arguments that runs the package once; its tables are updated in the forward."""
-    module = build_theirs(case).train(case.training)
+    module = build_theirs(case).to(z.device).train(case.training)
     if not case.training:
         return lambda: run_frozen(module, z)
 
@@ -152,7 +152,7 @@ def run_frozen(module: torch.nn.Module, z: torch.Tensor) -> object:
 
 def prepare_cdist(case: Case, z: torch.Tensor) -> Callable[[], object]:
     """Return a function without arguments that runs the plain search of a residual quantizer."""
-    table = torch.randn(case.size, case.dim)
+    table = torch.randn(case.size, case.dim).to(z.device)
 
     @torch.no_grad()
     def search():
