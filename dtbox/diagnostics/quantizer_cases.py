@@ -8,12 +8,15 @@ from __future__ import annotations
 import statistics
 from dataclasses import asdict, dataclass, field
 from types import ModuleType
-from typing import Callable
+from typing import Callable, Sequence
 
 import torch
 
 from dtbox.errors import need_package
 from dtbox.registry import QUANTIZERS
+
+PEERS = ('vector-quantize-pytorch', 'cdist')
+"""Contenders beside dtbox."""
 
 
 @dataclass(frozen=True)
@@ -164,12 +167,20 @@ def prepare_cdist(case: Case, z: torch.Tensor) -> Callable[[], object]:
     return search
 
 
-def prepare_contenders(case: Case, z: torch.Tensor, memory: float) -> tuple[dict[str, Callable], dict[str, str]]:
-    """Return (contender -> function, contender -> why it is left out)."""
+def prepare_contenders(case: Case, z: torch.Tensor, memory: float, peers: Sequence[str] = PEERS
+                       ) -> tuple[dict[str, Callable], dict[str, str]]:
+    """Return (contender -> function, contender -> why it is left out).
+
+    Args:
+        case: Case.
+        z: [1,N,C], on the device on which all run.
+        memory: bytes that a contender may need for its distance matrices.
+        peers: contenders beside dtbox.
+    """
     calls, left_out = {'dtbox': prepare_ours(case, z)}, {}
     copies = {'vector-quantize-pytorch': 4 if case.training else 2, 'cdist': 2}
     prepare = {'vector-quantize-pytorch': prepare_theirs, 'cdist': prepare_cdist}
-    for name, function in prepare.items():
+    for name, function in ((name, prepare[name]) for name in peers):
         needs = copies[name] * case.dense_bytes
         if name == 'cdist' and (case.training or case.kind != 'RQ'):
             continue

@@ -1,0 +1,75 @@
+"""The process that runs parts of the GPU check, one after another, and sends each row as soon as it is known.
+
+A fault on the GPU (an illegal address, a failed assertion in a kernel) spoils all later work of its process, and a
+kernel may hang: that is why the parts run here, and the process that writes the report waits outside.
+"""
+from __future__ import annotations
+
+import gc
+import os
+import traceback
+import warnings
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+
+from dtbox.processes import end_with_parent
+
+
+def serve(pipe: Connection, settings: object, variables: Mapping[str, str], threads: int | None) -> None:
+    """Run the parts whose names come through a pipe, until it closes.
+
+    Sends ('row', Row) for each row, and ('done', status, reason, raised) at the end of a part.
+
+    Args:
+        pipe: to the process that writes the report.
+        settings: Settings.
+        variables: of the environment, set before PyTorch looks at the GPU.
+        threads: of PyTorch on the CPU; None leaves its own choice.
+    """
+    os.environ.update(variables)
+    end_with_parent()
+    import torch
+    warnings.simplefilter('ignore')
+    if threads:
+        torch.set_num_threads(threads)
+    if torch.device(settings.device_name).type == 'cuda':
+        torch.cuda.set_device(settings.device_name)
+    while True:
+        try:
+            name = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(('done', *run_part(name, settings, lambda row: pipe.send(('row', row)))))
+
+
+def run_part(name: str, settings: object, send: object) -> tuple[str, str, bool]:
+    """Run a part; return (status, reason, whether it raised, so that this process should end)."""
+    import torch
+
+    from dtbox.cli.guard import is_memory_short
+    from dtbox.diagnostics.gpu.parts import PARTS
+    from dtbox.diagnostics.gpu.results import FAILS, OK, SKIPPED, Report, Skipped
+    part, report = next(part for part in PARTS if part.name == name), Report(send)
+    torch.manual_seed(0)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        part.find_function()(settings, report)
+    except Skipped as e:
+        return SKIPPED, str(e), False
+    except Exception as e:
+        if is_memory_short(e):
+            size = f' of {settings.gigabytes:.0f} GB' if settings.gigabytes else ''
+            return SKIPPED, f'the memory{size} is too small for it ({" ".join(str(e).split())[:160]})', True
+        place = traceback.extract_tb(e.__traceback__)[-1]
+        said = ' '.join(str(e).split())[:400]
+        return FAILS, f'{type(e).__name__}: {said} ({os.path.basename(place.filename)}:{place.lineno})', True
+    finally:
+        gc.collect()
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            try:
+                torch.cuda.synchronize()
+                torch.cuda.empty_cache()
+            except RuntimeError:  # the fault that the part has met already
+                pass
+    return (FAILS, 'a check does not hold', False) if report.failed else (OK, '', False)
