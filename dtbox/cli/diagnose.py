@@ -10,7 +10,6 @@ from dtbox.cli.verb import Verb
 from dtbox.counts import format_count
 from dtbox.errors import InputError
 
-
 ALONE = dict(time=diagnose_time, gpu=diagnose_gpu)
 """Diagnoses of speed, which have modules of their own."""
 

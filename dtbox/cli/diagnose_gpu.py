@@ -9,9 +9,9 @@ from dtbox.diagnostics.gpu.parts import LIMIT, PARTS, choose_parts, find_require
 from dtbox.errors import InputError
 
 HELP = 'is every path of dtbox right on this GPU, and how fast is it?'
-DESCRIPTION = ('Runs every path on the GPU beside the CPU, and measures its speed; needs no data and no hub. A part that '
-               'fails keeps none of the others from running, and the report is written after each. Exit code 1 where '
-               'something does not hold.')
+DESCRIPTION = ('Runs every path on the GPU beside the CPU, and measures its speed; needs no data and no hub. A part '
+               'that fails keeps none of the others from running, and the report is written after each. Exit code 1 '
+               'where something does not hold.')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

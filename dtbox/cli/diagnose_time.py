@@ -8,9 +8,9 @@ from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 from dtbox.errors import InputError
 
 HELP = 'where does the time of a training step go?'
-DESCRIPTION = ('Trains a few steps of a recipe with the profiler: seconds by part of the model and by kind of operator, '
-               'beside the rate of large matrix products measured in the same run. Weights are random, nothing is '
-               'trained for keeps. The data of the recipe is loaded before; loading it is not measured.')
+DESCRIPTION = ('Trains a few steps of a recipe with the profiler: seconds by part of the model and by kind of '
+               'operator, beside the rate of large matrix products measured in the same run. Weights are random, and '
+               'nothing is kept. The data of the recipe is loaded before; loading it is not measured.')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

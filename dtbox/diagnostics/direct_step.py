@@ -8,6 +8,8 @@ recomputed.
 """
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -66,7 +68,7 @@ class Baseline:
         half: autocast of networks and losses to bfloat16; the search stays in float32, as dtbox's.
     """
 
-    def __init__(self, model: torch.nn.Module, optim: object, stage: int, text: bool = True,
+    def __init__(self, model: torch.nn.Module, optim: Any, stage: int, text: bool = True,
                  half: bool = False) -> None:
         self.model, self.optim = model, optim
         self.stage, self.half = stage, half

@@ -1,13 +1,10 @@
 """Where the time of a training step goes: by part of the model and by kind of operator, against the rate of large
 matrix products measured in the same run.
 
-The step is the last one of the recipe, so that a discriminator which begins late takes part. Weights are random; an
-encoder that has the sizes of the teacher's shares its weights, as at the start of a real run.
+The step is the last one of the recipe, so that a discriminator which begins late takes part. Weights are random.
 """
 from __future__ import annotations
 
-import copy
-import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -20,20 +17,16 @@ from torch import nn
 
 from dtbox.diagnostics import profiles
 from dtbox.diagnostics.operator_kinds import OperatorFlops, find_kind
-from dtbox.diagnostics.rates import measure_rate, synchronize, take_medians, time_in_turn
+from dtbox.diagnostics.rates import measure_rate, take_medians, time_in_turn
+from dtbox.diagnostics.step_setup import build_step
 from dtbox.errors import InputError
 from dtbox.sizing.tracing import FlopLedger
-from dtbox.structures import Batch
 from dtbox.tokenizers.visual import VisualTokenizer
-from dtbox.training.build import build_parts, build_task
-from dtbox.training.optim import build_optim_wrappers
 from dtbox.training.task import Task
 
 METHODS = ('forward', 'embed', 'run', 'step', 'normalize', 'pool', 'tokens', 'encode', 'collect', 'commit', 'terms',
            'losses', 'text_logits', 'sample')
 """Of parts of a model, those that compute."""
-TRUNKS = dict(LPIPSLoss='lpips', GramLoss='lpips')
-"""Losses whose weights come from a file -> the package that has their network."""
 
 
 @dataclass
@@ -142,68 +135,6 @@ def find_device(name: str | None) -> torch.device:
         raise InputError(f'`{name}` is not a device of this machine ({str(e).splitlines()[0][:120]}). Expected cpu, '
                          'cuda or cuda:N.', '--device') from e
     return device
-
-
-# ---- the step --------------------------------------------------------------------------------------------------------
-
-
-def build_step(cfg: Config, batch: int | None, random: bool, folder: str) -> tuple[Any, Any, Any, list[str]]:
-    """Return (task with random weights, its optimizers, a batch as the data loader gives it, remarks)."""
-    cfg, remarks = copy.deepcopy(cfg), ['loading of data is not measured']
-    if cfg.get('compile'):
-        remarks.append('`compile` is left out: compiled graphs hide the operators')
-    if cfg.model.get('teacher') and cfg.model.teacher.get('cache'):
-        cfg.model.teacher.cache = None
-        remarks.append("the teacher's cache is left out")
-    seed = int(cfg.get('seed', 0))
-    if random:
-        write_random_networks(cfg, folder)
-        torch.manual_seed(seed)
-        task: Any = build_task(cfg)
-        optim = build_optim_wrappers(task.parts, cfg.optim_wrapper, task.optional_parts)
-        data: Any = make_batch(task, batch or int(cfg.train_dataloader.batch_size))
-        remarks.append('random images')
-    else:
-        cfg.train_dataloader.update(num_workers=0, **({} if batch is None else dict(batch_size=batch)))
-        parts = build_parts(cfg, seed)
-        task, optim = parts['model'], parts['optim']
-        data = next(iter(parts['train']))
-    share_weights(task)
-    return task, optim, data, remarks
-
-
-def make_batch(task: Any, count: int) -> Batch:
-    """Return random images, each with a text, for a task that trains a tokenizer."""
-    if not isinstance(getattr(task, 'tokenizer', None), VisualTokenizer):
-        raise InputError('this recipe does not train on images alone. Leave --random out, so that the data of the '
-                         'config is read.', '--random')
-    images = torch.randint(0, 256, (count, 3, *task.tokenizer.image_size), dtype=torch.uint8)
-    return Batch(images=images, texts=[f'image {i}' for i in range(count)], keys=[str(i) for i in range(count)])
-
-
-def write_random_networks(cfg: Config, folder: str) -> None:
-    """Let the losses of a config that read LPIPS's network read random weights of its sizes."""
-    names = dict(vgg='vgg16', alex='alexnet', squeeze='squeezenet1_1')
-    for loss in (cfg.model.get('losses') or {}).values():
-        if loss and loss.get('type') in TRUNKS:
-            import torchvision
-            path = os.path.join(folder, f'{loss.get("net", "vgg")}.pth')
-            state = getattr(torchvision.models, names[loss.get('net', 'vgg')])(weights=None).state_dict()
-            torch.save({key: value for key, value in state.items() if key.startswith('features.')}, path)
-            loss.weights = path
-
-
-def share_weights(task: Any) -> None:
-    """Give the teacher the weights of the student's encoder of the same sizes, where there is one."""
-    teacher = getattr(task, 'teacher', None)
-    if teacher is None or not isinstance(getattr(task, 'tokenizer', None), VisualTokenizer):
-        return
-    wanted = {name: value.shape for name, value in teacher.encoder.state_dict().items()}
-    for encoder in task.tokenizer.encoders.values():
-        state = encoder.state_dict()
-        if {name: value.shape for name, value in state.items()} == wanted:
-            teacher.encoder.load_state_dict(state)
-            return
 
 
 # ---- parts and operations --------------------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ def draw_scaling(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, str], pat
         panels[0, 0].set_ylabel('images a second')
         panels[1, 0].set_ylabel('memory [MB]')
         handles, names = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, names, loc='outside lower center', ncol=4, frameon=False)
+        figure.legend(handles, names, loc='outside lower center', ncol=min(4, max(2, len(shown))),
+                      frameon=False)
         figure.suptitle(title, fontsize=9.5)
         save(figure, path)
 
@@ -44,14 +45,18 @@ def _draw_rates(ax: Any, points: list) -> None:
         ax.plot(x, [row[job] for row in points], color=colour, marker='o', markersize=4, label=job)
         ax.plot(x, [row[f'{job}_limit'] for row in points], color=colour, linestyle=DASHED, linewidth=0.9,
                 label=f'{job}, at the matrix rate')
+    from matplotlib.ticker import FuncFormatter, LogLocator
     ax.set_yscale('log')
+    ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    for name in ('major', 'minor'):
+        getattr(ax.yaxis, f'set_{name}_formatter')(FuncFormatter(lambda value, _: f'{value:,g}'))
 
 
 def _draw_memory(ax: Any, points: list) -> None:
     known = [(row['value'], row['megabytes']) for row in points if row['megabytes'] is not None]
     if known:
         ax.plot(*zip(*known), color=GRAY, marker='s', markersize=4)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.12 * max(y for _, y in known))
 
 
 def _place_ticks(ax: Any, values: list) -> None:

@@ -2,9 +2,9 @@
 
     python tools/benchmarks/scaling.py [CONFIG] [--out DIR] [--image-size 64 128 256] [--threads 1 2]
 
-One value changes at a time, the others stay those of the config, with a batch of 1 and one thread. Every point runs in a
-process of its own, with random weights. The dashed curves are the limit: the rate of large matrix products, measured in
-turn with the point, over the operations of an image (products, convolutions, attention, search).
+One value changes at a time, the others stay those of the config, with a batch of 1 and one thread. Every point runs
+in a process of its own, with random weights. The dashed curves are the limit: the rate of large matrix products,
+measured in turn with the point, over the operations of an image (products, convolutions, attention, search).
 """
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def work(point: dict[str, Any]) -> dict[str, float | None]:
         point: dict(config, options, plugins, tiny, batch, threads, seconds).
 
     Returns:
-        dict: `encode`, `decode` (images a second), `encode_limit`, `decode_limit`, `megabytes` beyond those of a process
-            that has imported all, `rate` (operations a second of a large product).
+        dict: `encode`, `decode` (images a second), `encode_limit`, `decode_limit`, `megabytes` beyond those of a
+            process that has imported all, `rate` (operations a second of a large product).
     """
     import torch
 
@@ -113,8 +113,9 @@ def write(rows: list[dict[str, Any]], args: argparse.Namespace, folder: str) -> 
 
 def format_markdown(rows: list[dict[str, Any]], config: str) -> str:
     """Return the rows as a page."""
-    lines = [f'# How cost grows: {config}', '', '| | encode [images/s] | of the matrix rate | decode [images/s] | of the '
-             'matrix rate | memory [MB] |', '|---|---|---|---|---|---|']
+    lines = [f'# How cost grows: {config}', '',
+             '| | encode [images/s] | of the matrix rate | decode [images/s] | of the matrix rate | memory [MB] |',
+             '|---|---|---|---|---|---|']
     for axis in dict.fromkeys(row['axis'] for row in rows):
         lines.append(f'| **{AXES[axis]}** | | | | | |')
         for row in (row for row in rows if row['axis'] == axis):

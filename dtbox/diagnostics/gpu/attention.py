@@ -48,7 +48,7 @@ def compare(backend: Callable[..., Tensor], kind: str, shape: tuple[int, int, in
     wanted = run(eager, q.double(), k.double(), v.double(), weights.double(), kind == 'causal',
                  None if bias is None else bias.double())
     with allow_tf32(False):
-        found = run(backend, *(t.to(device) for t in (q, k, v, weights)), kind == 'causal',
+        found = run(backend, q.to(device), k.to(device), v.to(device), weights.to(device), kind == 'causal',
                     None if bias is None else bias.to(device))
     return max(measure_difference(a, b) for a, b in zip(found, wanted))
 

@@ -1,10 +1,9 @@
-"""A training step of B/16 at 256 pixels, stage 1 with LPIPS and discriminator, as several parts of the GPU check run it.
+"""A training step of B/16 at 256 pixels, stage 1 with LPIPS and discriminator, as parts of the GPU check run it.
 
 The weights are random; those of LPIPS's network, too, from a file that is written for it.
 """
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -13,33 +12,24 @@ from mmengine.optim import OptimWrapperDict
 
 from dtbox.diagnostics.direct_step import build_recipe
 from dtbox.diagnostics.gpu.settings import Settings
+from dtbox.diagnostics.step_setup import share_weights, write_network
 from dtbox.registry import MODELS
 from dtbox.training.optim import build_optim_wrappers
 
-TINY = dict(net='squeeze', size=32, codes=64,
+TINY: dict[str, Any] = dict(net='squeeze', size=32, codes=64,
             vision=dict(hidden_size=32, intermediate_size=48, num_attention_heads=2, image_size=32))
 """What a CPU trains in the place of B/16; 12 layers, as the direct implementation wants them."""
 DECODER = dict(channels=32, latent_channels=32, blocks=1, attention_resolutions=(2,))
 
 
-def write_network(settings: Settings, folder: str) -> str:
-    """Write random weights of LPIPS's trunk, as torchvision names them; returns the path."""
-    import torchvision
-    torch.manual_seed(0)
-    name = settings.choose('vgg16', 'squeezenet1_1')
-    path = os.path.join(folder, f'{name}.pth')
-    state = getattr(torchvision.models, name)(weights=None).state_dict()
-    torch.save({key: value for key, value in state.items() if key.startswith('features.')}, path)
-    return path
-
-
-def make_recipe(settings: Settings, network: str) -> Config:
+def make_recipe(settings: Settings, folder: str) -> Config:
     """Return model, optimizers and autocast as the resolved config of a recipe has them.
 
     Args:
         settings: see Settings.
-        network: file of the weights of LPIPS's trunk.
+        folder: for the weights of LPIPS's network.
     """
+    network = write_network(settings.choose('vgg', 'squeeze'), folder)
     model, optim = build_recipe(1, network, **settings.choose({}, TINY))
     model['gan']['adversarial']['start'] = 0
     if settings.small:
@@ -53,7 +43,7 @@ def build_step(settings: Settings, cfg: Config) -> tuple[Any, OptimWrapperDict]:
     torch.manual_seed(0)
     task: Any = MODELS.build({**cfg.model.to_dict(), 'amp': cfg.amp})
     optim = build_optim_wrappers(task.parts, cfg.optim_wrapper.to_dict())
-    task.teacher.encoder.load_state_dict(task.tokenizer.encoders['trunk'].state_dict())
+    share_weights(task)
     return task.to(settings.device).train(), optim
 
 

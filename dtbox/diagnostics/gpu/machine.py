@@ -33,8 +33,8 @@ def prepare_settings(cpu: bool, device: int = 0, seconds: float = 1.0) -> Settin
         return Settings('cpu', small=True, half=True, compiles=True, seconds=min(seconds, 0.02))
     why = find_cuda_flaw()
     if why:
-        raise InputError(f'there is no GPU to check: {why}. Run it on a machine with an NVIDIA GPU, or add --cpu, which '
-                         'runs every part at a small size on the CPU.')
+        raise InputError(f'there is no GPU to check: {why}. Run it on a machine with an NVIDIA GPU, or add --cpu, '
+                         'which runs every part at a small size on the CPU.')
     count = torch.cuda.device_count()
     if not 0 <= device < count:
         raise InputError(f'there is no GPU {device}; this machine has {count}, counted from 0.', '--gpu')

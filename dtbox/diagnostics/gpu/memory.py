@@ -7,7 +7,7 @@ import tempfile
 import torch
 
 from dtbox.diagnostics.gpu import models
-from dtbox.diagnostics.gpu.base_step import build_step, make_recipe, write_network
+from dtbox.diagnostics.gpu.base_step import build_step, make_recipe
 from dtbox.diagnostics.gpu.results import Report
 from dtbox.diagnostics.gpu.settings import Settings
 from dtbox.memory import Peak, measure_resident_megabytes
@@ -25,7 +25,7 @@ def check(settings: Settings, report: Report) -> None:
     """Check a step of B/16, at two batches: what it takes at all, and what each image adds. On a CPU the peak of the
     process is measured, which is more than that of the tensors: it is neither right nor wrong."""
     with tempfile.TemporaryDirectory(prefix='dtbox_memory_') as folder:
-        cfg = make_recipe(settings, write_network(settings, folder))
+        cfg = make_recipe(settings, folder)
         description = describe(cfg)
         batches = settings.choose((8, 24), (1, 2))
         measured = [measure(settings, cfg, batch) for batch in batches]

@@ -43,7 +43,7 @@ def describe_task(settings: Settings, **more: Any) -> dict[str, Any]:
         more: arguments of TokenizerTask.
     """
     size, patch = settings.choose((128, 16), (16, 4))
-    encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=settings.choose(
+    encoder: dict[str, Any] = dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=settings.choose(
         dict(embed_dim=384, depth=4, num_heads=6, patch_size=patch),
         dict(embed_dim=32, depth=3, num_heads=2, patch_size=patch)))
     quantizer = settings.choose(dict(type='RQ', size=1024, dim=32, depth=4), dict(type='RQ', size=64, dim=8, depth=2))

@@ -72,8 +72,8 @@ PARTS = (
 )
 """In the order in which they run: first what is right or wrong, then what is fast."""
 
-EXTRAS = {'lpips': 'lpips', 'transformers': 'transformers>=5', 'vector_quantize_pytorch': 'vector-quantize-pytorch>=1.20',
-          'xformers': 'xformers', 'triton': 'triton'}
+EXTRAS = {'lpips': 'lpips', 'transformers': 'transformers>=5', 'triton': 'triton', 'xformers': 'xformers',
+          'vector_quantize_pytorch': 'vector-quantize-pytorch>=1.20'}
 """Module -> what pip calls it, of packages that parts use and dtbox does not need."""
 NAMES = {'mmcv-lite': 'mmcv', 'open_clip_torch': 'open_clip', 'pillow': 'PIL'}
 """Name of pip -> module, where they differ."""

@@ -43,7 +43,8 @@ def check(settings: Settings, report: Report) -> None:
 def measure_excess(z: Tensor, table: Tensor, found: Tensor, wanted: Tensor) -> Tensor:
     """Return by how much the distance of codes exceeds that of others, in units of the rounding error of both.
 
-    Scores are z . e - |e|^2 / 2; a float32 sum of C + 1 products errs by at most (C + 1) u times the sum of their sizes.
+    Scores are z . e - |e|^2 / 2; a float32 sum of C + 1 products errs by at most (C + 1) u times the sum of their
+    sizes, where u is `ROUNDING`.
 
     Args:
         z: [M,C] vectors.

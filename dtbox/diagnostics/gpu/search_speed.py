@@ -1,5 +1,5 @@
-"""Part `search-speed`: the search of dtbox beside vector-quantize-pytorch and `torch.cdist().argmin()`, in turn, against
-the rates of matrix products on the same device."""
+"""Part `search-speed`: the search of dtbox beside vector-quantize-pytorch and `torch.cdist().argmin()`, in turn,
+against the rates of matrix products on the same device."""
 from __future__ import annotations
 
 import importlib.util

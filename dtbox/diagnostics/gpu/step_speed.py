@@ -8,7 +8,7 @@ import torch
 
 from dtbox.diagnostics.direct_step import Baseline
 from dtbox.diagnostics.gpu import models
-from dtbox.diagnostics.gpu.base_step import build_step, make_recipe, write_network
+from dtbox.diagnostics.gpu.base_step import build_step, make_recipe
 from dtbox.diagnostics.gpu.results import Report
 from dtbox.diagnostics.gpu.settings import Settings
 from dtbox.diagnostics.rates import compare_in_turn, take_medians
@@ -21,7 +21,7 @@ def measure(settings: Settings, report: Report) -> None:
     """Measure dtbox, dtbox compiled, and the direct implementation, all from the same weights."""
     rate = settings.measure_rate(settings.dtype)
     with tempfile.TemporaryDirectory(prefix='dtbox_step_') as folder:
-        cfg = make_recipe(settings, write_network(settings, folder))
+        cfg = make_recipe(settings, folder)
         flops = describe(cfg).step_flops()
         names = ['direct', 'dtbox'] + ['dtbox, compiled'] * (settings.compiles and settings.gpu)
         steps = {name: prepare_step(settings, cfg, name) for name in names}

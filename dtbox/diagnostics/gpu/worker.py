@@ -9,13 +9,18 @@ import gc
 import os
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 
+import torch
+
+from dtbox.diagnostics.gpu.parts import PARTS
+from dtbox.diagnostics.gpu.results import FAILS, OK, SKIPPED, Report, Row, Skipped
+from dtbox.diagnostics.gpu.settings import Settings
 from dtbox.processes import end_with_parent
 
 
-def serve(pipe: Connection, settings: object, variables: Mapping[str, str], threads: int | None) -> None:
+def serve(pipe: Connection, settings: Settings, variables: Mapping[str, str], threads: int | None) -> None:
     """Run the parts whose names come through a pipe, until it closes.
 
     Sends ('row', Row) for each row, and ('done', status, reason, raised) at the end of a part.
@@ -28,7 +33,6 @@ def serve(pipe: Connection, settings: object, variables: Mapping[str, str], thre
     """
     os.environ.update(variables)
     end_with_parent()
-    import torch
     warnings.simplefilter('ignore')
     if threads:
         torch.set_num_threads(threads)
@@ -42,13 +46,8 @@ def serve(pipe: Connection, settings: object, variables: Mapping[str, str], thre
         pipe.send(('done', *run_part(name, settings, lambda row: pipe.send(('row', row)))))
 
 
-def run_part(name: str, settings: object, send: object) -> tuple[str, str, bool]:
+def run_part(name: str, settings: Settings, send: Callable[[Row], None]) -> tuple[str, str, bool]:
     """Run a part; return (status, reason, whether it raised, so that this process should end)."""
-    import torch
-
-    from dtbox.cli.guard import is_memory_short
-    from dtbox.diagnostics.gpu.parts import PARTS
-    from dtbox.diagnostics.gpu.results import FAILS, OK, SKIPPED, Report, Skipped
     part, report = next(part for part in PARTS if part.name == name), Report(send)
     torch.manual_seed(0)
     if torch.cuda.is_available():
@@ -58,7 +57,7 @@ def run_part(name: str, settings: object, send: object) -> tuple[str, str, bool]
     except Skipped as e:
         return SKIPPED, str(e), False
     except Exception as e:
-        if is_memory_short(e):
+        if isinstance(e, (torch.cuda.OutOfMemoryError, MemoryError)):
             size = f' of {settings.gigabytes:.0f} GB' if settings.gigabytes else ''
             return SKIPPED, f'the memory{size} is too small for it ({" ".join(str(e).split())[:160]})', True
         place = traceback.extract_tb(e.__traceback__)[-1]
