@@ -78,7 +78,7 @@ class StepTime:
 
 
 def measure_step(cfg: Config, steps: int = 5, batch: int | None = None, random: bool = False,
-                 device: str | None = None, threads: int | None = None, seconds: float = 1.0) -> StepTime:
+                 device: str | None = None, threads: int | None = None, seconds: float = 0.3) -> StepTime:
     """Measure the last step of a recipe.
 
     Args:
@@ -88,7 +88,7 @@ def measure_step(cfg: Config, steps: int = 5, batch: int | None = None, random: 
         random: random images, and random weights of LPIPS, in the place of files.
         device: torch device; None takes a GPU where there is one.
         threads: on a CPU; None takes the config's.
-        seconds: that the matrix rate is measured for.
+        seconds: that the matrix rates are measured for, roughly.
 
     Raises:
         InputError: a device that is not there, a recipe that cannot be built, no data.

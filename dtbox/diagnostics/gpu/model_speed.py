@@ -41,15 +41,16 @@ def measure(settings: Settings, report: Report, name: str, batch: int) -> None:
     report.measure(f'matrix products, {settings.dtype_name}', rate / 1e12, 'TFLOP/s')
     flops = models.count_flops(models.read_recipe(settings, name))
     model = models.build_tokenizer(settings, name)
+    compiles = settings.compiles and (settings.gpu or name == models.BASE)  # on a CPU once is enough
     ways: dict[str, Any] = {'as it is': model}
     if not settings.compiles:
         report.skip('compiled', 'it needs a Triton that fits this PyTorch and this card')
-    else:
+    if compiles:
         ways['compiled'] = models.compile_blocks(copy.deepcopy(model), settings)
     time_ways(settings, report, 'encode', {n: prepare_encoding(m) for n, m in ways.items()}, flops[0] / rate, batch)
     del ways
     ways = {'as it is': model, 'channels_last': use_channels_last(model)}
-    if settings.compiles:
+    if compiles:
         ways['channels_last, compiled'] = models.compile_blocks(use_channels_last(model), settings)
     time_ways(settings, report, 'decode', {n: prepare_decoding(m) for n, m in ways.items()}, flops[1] / rate, batch)
 

@@ -24,7 +24,8 @@ class Part:
     Attributes:
         name: as a user gives it.
         question: that it answers, for the list.
-        place: MODULE:FUNCTION below `dtbox.diagnostics.gpu`; the function takes (Settings, Report).
+        place: MODULE:FUNCTION; a module without a dot is one of `dtbox.diagnostics.gpu`. The function takes (Settings,
+            Report).
         seconds: after which it is ended.
         gigabytes: of GPU memory that it needs at full size.
         packages: modules that it needs beyond those of dtbox.
@@ -41,7 +42,8 @@ class Part:
     def find_function(self) -> Callable:
         """Return the function, its module imported."""
         module, _, name = self.place.partition(':')
-        return getattr(importlib.import_module(f'dtbox.diagnostics.gpu.{module}'), name)
+        package = '' if '.' in module else 'dtbox.diagnostics.gpu.'
+        return getattr(importlib.import_module(package + module), name)
 
     def find_missing(self) -> list[str]:
         """Return the packages that are not installed."""

@@ -121,5 +121,6 @@ def format_markdown(machine: Mapping[str, Any], results: Sequence[PartResult]) -
              '', '| part | status | value | detail |', '|---|---|---|---|']
     for what, status, value, detail in list_lines(results):
         shown = what.strip() if what.startswith(' ') else f'**{what}**'
-        lines.append(f'| {shown} | {status} | {value} | {detail.replace("|", "/")} |')
+        cells = (cell.replace('|', '/') for cell in (shown, status, value, detail))
+        lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines) + '\n'

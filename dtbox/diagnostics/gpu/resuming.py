@@ -63,11 +63,12 @@ def write_recipe(folder: Path, settings: Settings, amp: str | None) -> str:
     model = models.describe_task(settings)
     model['gan']['adversarial']['start'] = 2
     size = model['tokenizer']['image_size']
+    side = max(size, 32) + 8  # smaller images are taken for broken ones
     generator = np.random.default_rng(0)
     for part, count in (('train', 12), ('val', 1)):
         (folder / 'images' / part).mkdir(parents=True)
         for i in range(count):
-            pixels = generator.integers(0, 256, (size + 8, size + 8, 3), np.uint8)
+            pixels = generator.integers(0, 256, (side, side, 3), np.uint8)
             Image.fromarray(pixels).save(folder / 'images' / part / f'{i}.png')
     pipeline = [dict(type='RandomResizedCrop', size=size), dict(type='PackImage')]
     recipe: dict[str, Any] = dict(

@@ -18,6 +18,8 @@ from dtbox.diagnostics.gpu.worker import serve
 from dtbox.files import write_atomic
 
 Say = Callable[[str], None]
+GRACE = 15.0
+"""Seconds that a part may take beyond its own: its process starts in them, too."""
 LEAST = 5.0
 """Seconds that have to be left for a part to start."""
 JSON, MARKDOWN = 'gpu.json', 'gpu.md'
@@ -57,7 +59,7 @@ class Worker:
         result, begun = PartResult(part.name, DIED), time.perf_counter()
         usable = False
         try:
-            self.pipe.send(part.name)
+            self.pipe.send(part)
             while True:
                 rest = begun + seconds - time.perf_counter()
                 if rest <= 0 or not self.pipe.poll(rest):
@@ -133,7 +135,7 @@ class Checker:
             self._close()
         if self._worker is None:
             self._worker = Worker(self.settings, variables, self.threads, self.method)
-        result, usable = self._worker.run(part, min(part.seconds + 15, end - time.perf_counter()),
+        result, usable = self._worker.run(part, min(part.seconds + GRACE, end - time.perf_counter()),
                                           lambda so_far: self.write(False, so_far))
         if not usable:
             if result.status == LATE:

@@ -14,14 +14,14 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from dtbox.diagnostics.gpu.parts import PARTS
+from dtbox.diagnostics.gpu.parts import Part
 from dtbox.diagnostics.gpu.results import FAILS, OK, SKIPPED, Report, Row, Skipped
 from dtbox.diagnostics.gpu.settings import Settings
 from dtbox.processes import end_with_parent
 
 
 def serve(pipe: Connection, settings: Settings, variables: Mapping[str, str], threads: int | None) -> None:
-    """Run the parts whose names come through a pipe, until it closes.
+    """Run the parts that come through a pipe, until it closes.
 
     Sends ('row', Row) for each row, and ('done', status, reason, raised) at the end of a part.
 
@@ -40,15 +40,15 @@ def serve(pipe: Connection, settings: Settings, variables: Mapping[str, str], th
         torch.cuda.set_device(settings.device_name)
     while True:
         try:
-            name = pipe.recv()
+            part = pipe.recv()
         except EOFError:
             return
-        pipe.send(('done', *run_part(name, settings, lambda row: pipe.send(('row', row)))))
+        pipe.send(('done', *run_part(part, settings, lambda row: pipe.send(('row', row)))))
 
 
-def run_part(name: str, settings: Settings, send: Callable[[Row], None]) -> tuple[str, str, bool]:
+def run_part(part: Part, settings: Settings, send: Callable[[Row], None]) -> tuple[str, str, bool]:
     """Run a part; return (status, reason, whether it raised, so that this process should end)."""
-    part, report = next(part for part in PARTS if part.name == name), Report(send)
+    report = Report(send)
     torch.manual_seed(0)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
