@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 
 WARM = 3
-"""Calls of each contender before any is timed: kernels are compiled and chosen, memory is there."""
+"""Calls of each contender before any is timed: kernels are chosen, memory is there. What takes longer than its timing
+may take, as a call that compiles, is called once, then once more."""
 MOST = 200
 """Most calls of a block."""
 SIDES = dict(cuda=8192, cpu=1024)
@@ -53,15 +54,18 @@ def time_in_turn(calls: Mapping[str, Callable[[], object]], device: torch.device
         device: where they run; on a GPU its current stream.
         seconds: that all rounds of one call may take, roughly; a call that is slower runs once a round.
         rounds: in which each has a turn.
-        warm: calls of each before any is timed.
+        warm: calls of each before any is timed; slow ones are called once.
 
     Returns:
         name -> seconds of a call in each round.
     """
     repeats = {}
     for name, call in calls.items():
-        for _ in range(warm):
-            call()
+        begun = time.perf_counter()
+        for number in range(warm):
+            if not number or time.perf_counter() - begun < seconds:
+                call()
+                synchronize(device)
         once = time_block(call, 1, device)
         repeats[name] = max(1, min(MOST, math.ceil(seconds / rounds / max(once, 1e-7))))
     times: dict[str, list[float]] = {name: [] for name in calls}

@@ -1,13 +1,12 @@
 """Part `drawing`: seconds in which a multimodal language model of random weights draws, with guidance.
 
-The language model has the sizes of Qwen2.5-0.5B with few text ids, the tokenizer is that of B/16 at 256 pixels: 256
-places of 4 + 4 codes. What limits it on a GPU is how fast the host gives work: see the part `gaps`.
+The language model has the sizes of Qwen2.5-0.5B with few text ids; an image has 64 places of 4 + 4 codes. What limits
+it on a GPU is how fast the host gives work: see the part `gaps`.
 """
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -29,20 +28,17 @@ TINY = dict(model_type='qwen2', vocab_size=400, hidden_size=32, intermediate_siz
             num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=160, tie_word_embeddings=True)
 
 
-def build_model(settings: Settings) -> MultimodalLM:
-    """Return the model on the device in its float type; the tokenizer of a CPU is that of the small task.
+def build_model(settings: Settings, layers: int | None = None) -> MultimodalLM:
+    """Return the model on the device in its float type, with so many layers; None takes those of its size.
 
     All is built on the CPU and moved as one, as `dtbox.load` does.
     """
-    if settings.small:
-        torch.manual_seed(0)
-        tokenizer: Any = models.build_task(settings)[0].tokenizer
-    else:
-        tokenizer = models.build_tokenizer(replace(settings, device_name='cpu'), models.BASE, torch.float32)
+    tokenizer = models.build_task(replace(settings, device_name='cpu'))[0].tokenizer
     frozen = FrozenTokenizer(tokenizer, source='the tokenizer of the check')
+    config = dict(settings.choose(QWEN, TINY), **({} if layers is None else dict(num_hidden_layers=layers)))
     torch.manual_seed(1)
     model = MultimodalLM(
-        frozen, lm=dict(type='HFCausalLM', config=settings.choose(QWEN, TINY)),
+        frozen, lm=dict(type='HFCausalLM', config=config),
         visual_embedding=dict(type='CodesEmbedding'),
         visual_head=dict(type='DepthHead', **settings.choose(dict(inner=512, blocks=3, heads=8),
                                                              dict(inner=32, blocks=1, heads=2))),

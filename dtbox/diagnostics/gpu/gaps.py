@@ -18,6 +18,8 @@ from dtbox.structures import Batch
 
 LONGEST = 3
 """Operators that are named."""
+LAYERS = 2
+"""Of the language model: more would only give the profiler more of the same to read."""
 
 
 def measure(settings: Settings, report: Report) -> None:
@@ -33,7 +35,7 @@ def measure(settings: Settings, report: Report) -> None:
         report.skip('a drawing', 'it needs transformers')
         return
     from dtbox.diagnostics.gpu.drawing_speed import build_model, prepare_drawing
-    tell(settings, report, 'a drawing', prepare_drawing(build_model(settings), 1), warm=1)
+    tell(settings, report, 'a drawing', prepare_drawing(build_model(settings, LAYERS), 1), warm=1)
 
 
 def tell(settings: Settings, report: Report, what: str, call: Callable[[], object], warm: int | None = None) -> None:

@@ -2,7 +2,7 @@
 
 Float32 products round differently on another device, so two codes whose distances differ by less than the rounding
 error may change places. Where codes differ, both distances are computed again in float64: more than the error bound
-apart is a wrong code (TF32 is: its error is a thousand times larger).
+apart is a wrong code (those of TF32 are).
 
 Legend: M vectors, K codes, C code width.
 """
