@@ -7,11 +7,10 @@ from typing import Any
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-PRODUCTS, CONVOLUTIONS, ATTENTION = 'matrix products', 'convolutions', 'attention'
 KINDS = (
-    (ATTENTION, ('scaled_dot_product', 'flash_attention', 'efficient_attention', 'fused_sdp')),
-    (CONVOLUTIONS, ('convolution', 'conv1d', 'conv2d', 'conv3d', 'conv_transpose')),
-    (PRODUCTS, ('::mm', '::addmm', '::bmm', '::baddbmm', '::matmul', '::linear', '::addmv', '::mv', '::dot', '::_mm',
+    ('attention', ('scaled_dot_product', 'flash_attention', 'efficient_attention', 'fused_sdp')),
+    ('convolutions', ('convolution', 'conv1d', 'conv2d', 'conv3d', 'conv_transpose')),
+    ('matrix products', ('::mm', '::addmm', '::bmm', '::baddbmm', '::matmul', '::linear', '::addmv', '::mv', '::dot', '::_mm',
                 '::einsum', '::mkldnn_linear', '::mkl_linear', '::_int_mm', '::_scaled_mm')),
     ('norms', ('layer_norm', 'group_norm', 'batch_norm', 'rms_norm')),
     ('optimizer', ('_fused_', '_foreach_', 'optimizer')),

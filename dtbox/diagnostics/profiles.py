@@ -74,7 +74,8 @@ def measure_gaps(events: Iterable[Any], device: torch.device) -> tuple[float, fl
     spans = sorted((event.time_range.start, event.time_range.end) for event in events if is_work(event, device))
     if not spans:
         return 0.0, 0.0
-    busy, first, last = 0.0, *spans[0]
+    busy = 0.0
+    first, last = spans[0]
     for start, end in spans[1:]:
         if start > last:
             busy += last - first

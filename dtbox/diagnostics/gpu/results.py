@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-OK, FAILS, SKIPPED, LATE, DIED = 'ok', 'fails', 'skipped', 'over time', 'died'
-"""Status of a part: all checks hold, one does not or the part raised, it was left out, it took too long, its process
+OK = 'ok'
+FAILS = 'fails'
+SKIPPED = 'skipped'
+LATE = 'over time'
+DIED = 'died'
+"""Status of a part, in this order: all checks hold, one does not or the part raised, it was left out, it took too long, its process
 ended."""
 
 
@@ -39,7 +43,7 @@ class PartResult:
 
     Attributes:
         name: of the part.
-        status: see `OK`.
+        status: `OK` to `DIED`.
         seconds: that it took.
         reason: why it was left out, or what went wrong; ''.
         rows: what it has found, as far as it came.

@@ -51,7 +51,8 @@ def measure_excess(z: Tensor, table: Tensor, found: Tensor, wanted: Tensor) -> T
         table: [K,C].
         found, wanted: [M] codes.
     """
-    z, one, other = z.double(), table.double()[found], table.double()[wanted]
+    z, one = z.double(), table.double()[found]
+    other = table.double()[wanted]
     size = sum((z * e).abs().sum(1) + e.pow(2).sum(1) for e in (one, other))
     bound = 2 * (z.shape[1] + 2) * ROUNDING * size
     gap = ((z * other).sum(1) - other.pow(2).sum(1) / 2) - ((z * one).sum(1) - one.pow(2).sum(1) / 2)
