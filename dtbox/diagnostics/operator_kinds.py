@@ -10,8 +10,8 @@ from torch.utils.flop_counter import flop_registry
 KINDS = (
     ('attention', ('scaled_dot_product', 'flash_attention', 'efficient_attention', 'fused_sdp')),
     ('convolutions', ('convolution', 'conv1d', 'conv2d', 'conv3d', 'conv_transpose')),
-    ('matrix products', ('::mm', '::addmm', '::bmm', '::baddbmm', '::matmul', '::linear', '::addmv', '::mv', '::dot', '::_mm',
-                '::einsum', '::mkldnn_linear', '::mkl_linear', '::_int_mm', '::_scaled_mm')),
+    ('matrix products', ('::mm', '::addmm', '::bmm', '::baddbmm', '::matmul', '::linear', '::addmv', '::mv', '::dot',
+                         '::_mm', '::einsum', '::mkldnn_linear', '::mkl_linear', '::_int_mm', '::_scaled_mm')),
     ('norms', ('layer_norm', 'group_norm', 'batch_norm', 'rms_norm')),
     ('optimizer', ('_fused_', '_foreach_', 'optimizer')),
     ('memory: copies, fills, gathers', (

@@ -1,5 +1,6 @@
 """dtbox diagnose gpu: every part on a CPU, parts that go wrong, machines that do not fit."""
 import json
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -111,6 +112,19 @@ def test_one_sentence(words, says, command, tmp_path, monkeypatch):
     code, out, err = command('diagnose', 'gpu', *words)
     assert code == 2 and err.startswith('error: ') and says in err and len(err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_cuda_that_does_not_fit(monkeypatch):
+    """PyTorch without CUDA, and a driver that is too old, of which PyTorch warns."""
+    def warn():
+        warnings.warn('CUDA initialization: The NVIDIA driver on your system is too old (found version 11040).\nMore')
+        return False
+    monkeypatch.setattr(torch.version, 'cuda', '13.0')
+    monkeypatch.setattr(torch.cuda, 'is_available', warn)
+    assert machine.find_cuda_flaw().endswith('it says: CUDA initialization: The NVIDIA driver on your system is too old '
+                                             '(found version 11040)')
+    monkeypatch.setattr(torch.version, 'cuda', None)
+    assert machine.find_cuda_flaw().endswith('is built without CUDA')
 
 
 def test_card_without_bfloat16_or_kernels(monkeypatch):

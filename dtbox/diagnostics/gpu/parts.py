@@ -51,7 +51,7 @@ class Part:
 
 
 PARTS = (
-    Part('search', 'are the codes those of the CPU, at five shapes and with ties?', 'search:check', 30),
+    Part('search', 'are the codes the nearest ones, at five shapes and with ties?', 'search:check', 30),
     Part('quantizers', 'does every quantizer give the codes and gradients of the CPU?', 'quantizers:check', 35),
     Part('attention', 'do all attention backends agree?', 'attention:check', 25),
     Part('precision', 'how far are float32 and bfloat16 on the card from float32 on the CPU?', 'precision:check', 40,

@@ -11,8 +11,8 @@ FAILS = 'fails'
 SKIPPED = 'skipped'
 LATE = 'over time'
 DIED = 'died'
-"""Status of a part, in this order: all checks hold, one does not or the part raised, it was left out, it took too long, its process
-ended."""
+"""Status of a part, in this order: all checks hold, one does not or the part raised, it was left out, it took too long,
+its process ended."""
 
 
 class Skipped(Exception):
