@@ -25,7 +25,8 @@ def event(name, start, end, parent=None, number=-1, own=None, kind=DeviceType.CP
 
 def test_gaps():
     """Work from 0 to 20 and from 30 to 40 of 40 microseconds; the range around it is no work."""
-    events = [event('part:all', 0, 100), event('a', 5, 20), event('b', 0, 10), event('c', 30, 40)]
+    events = [event('part:all', 0, 100), event('a', 5, 20), event('b', 0, 10), event('d', 6, 8),
+              event('c', 30, 40)]
     assert profiles.measure_gaps(events, CPU) == pytest.approx((30e-6, 40e-6))
     assert profiles.measure_gaps(events, torch.device('cuda')) == (0, 0)
     kernels = [event('k', 0, 5, kind=DeviceType.CUDA), event('part:x', 0, 90, kind=DeviceType.CUDA),
