@@ -35,6 +35,8 @@ def measure(settings: Settings, report: Report) -> None:
         report.measure(f'a step, {name}', 1000 * seconds, 'ms',
                        f'batch {batch}, {cfg.amp or "float32"}, {batch / seconds:.3g} images/s, '
                        f'{100 * batch * flops / seconds / rate:.0f} % of the {settings.dtype_name} matrix rate')
+    if not settings.compiles:
+        report.skip('dtbox, compiled', 'it needs a Triton that fits this PyTorch and this card')
     for name in names[1:]:
         report.measure(f'{name} over direct', compare_in_turn(times, name, 'direct'), 'x')
 

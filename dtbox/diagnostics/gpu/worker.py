@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ def serve(pipe: Connection, settings: Settings, variables: Mapping[str, str], th
     """
     os.environ.update(variables)
     end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that writes the report, which ends this one
     warnings.simplefilter('ignore')
     if threads:
         torch.set_num_threads(threads)
