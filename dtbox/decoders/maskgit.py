@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox.decoders.base import Decoder, run
-from dtbox.layers.conv import ShortcutlessConv, conv3x3, group_norm
+from dtbox.layers.conv import ShortcutlessConv, conv3x3, group_norm, upsample_conv
 from dtbox.layout import Grid
 from dtbox.registry import DECODERS
 from dtbox.values import Depth, Positive
@@ -33,9 +33,8 @@ class _Level(nn.Module):
     def forward(self, x: Tensor, recompute: bool = False) -> Tensor:
         for block in self.block:
             x = run(block, x, recompute)
-        if self.upsample_conv is None:
-            return x
-        return run(self.upsample_conv, F.interpolate(x, scale_factor=2, mode='nearest'), recompute)
+        conv = self.upsample_conv
+        return x if conv is None else run(lambda y: upsample_conv(y, conv), x, recompute)
 
 
 class MaskGITStack(nn.Module):

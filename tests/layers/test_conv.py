@@ -2,9 +2,19 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from dtbox.errors import InputError
-from dtbox.layers.conv import Downsample, Middle, ResidualConv, SpatialAttention, Upsample, group_norm
+from dtbox.layers.conv import (
+    Downsample,
+    Middle,
+    ResidualConv,
+    SpatialAttention,
+    Upsample,
+    conv3x3,
+    group_norm,
+    upsample_conv,
+)
 
 
 def names(module):
@@ -75,3 +85,27 @@ def test_downsample_pads_to_the_right_and_below():
     x = torch.tensor([[[[1., 2.], [3., 4.]]]])
     # the third row and column of the kernel see zeros
     assert block(x).tolist() == [[[[1 * 0 + 2 * 1 + 3 * 3 + 4 * 4.]]]]
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('size', [(1, 1), (3, 5), (40, 33)])
+def test_upsample_conv_is_both_steps(size, layout):
+    """Values and gradients of nearest x2 and a convolution, borders included."""
+    conv = nn.Conv2d(4, 6, 3, padding=1)
+    x = torch.randn(2, 4, *size).to(memory_format=layout).requires_grad_()
+    want = conv(F.interpolate(x, scale_factor=2, mode='nearest'))
+    out = upsample_conv(x, conv)
+    torch.testing.assert_close(out, want, rtol=1e-5, atol=1e-5)
+    pull = torch.randn_like(want)
+    for found, expected in zip(*(torch.autograd.grad((y * pull).sum(), [x, conv.weight, conv.bias])
+                                 for y in (out, want))):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * max(1, float(expected.abs().max())))
+
+
+def test_large_maps_have_their_channels_last():
+    """From 128 x 128 pixels on, on the CPU: before and after a block; smaller ones stay as they are."""
+    block = ResidualConv(32, 32)
+    for side, last in ((127, False), (128, True)):
+        out = block(torch.randn(1, 32, side, side))
+        assert out.is_contiguous(memory_format=torch.channels_last) == last
+    assert upsample_conv(torch.randn(1, 4, 64, 64), conv3x3(4, 4)).is_contiguous(memory_format=torch.channels_last)

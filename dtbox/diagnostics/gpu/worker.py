@@ -34,7 +34,7 @@ def serve(pipe: Connection, settings: Settings, variables: Mapping[str, str], th
     """
     os.environ.update(variables)
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that writes the report, which ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that writes the report
     warnings.simplefilter('ignore')
     if threads:
         torch.set_num_threads(threads)
