@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cpu', action='store_true', help='run everything at a small size on the CPU, without a GPU')
     parser.add_argument('--seconds', type=float, default=1.0, metavar='S',
                         help='that the timing of one contender may take (default: 1)')
-    parser.add_argument('--limit', type=float, default=LIMIT, metavar='S',
-                        help=f'that all parts may take together (default: {LIMIT:.0f})')
+    parser.add_argument('--limit', type=float, metavar='S',
+                        help=f'that all parts may take together (default: {LIMIT:.0f}; more on a CPU)')
     parser.add_argument('--list', action='store_true', help='list the parts, and leave')
     parser.add_argument('--requirements', action='store_true',
                         help='print the packages that this machine lacks, as pip takes them, and leave')
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the check; returns the exit code."""
     parts = choose_parts(args.only, args.skip)
-    if not args.seconds > 0 or not args.limit > 0:
+    if not args.seconds > 0 or args.limit is not None and not args.limit > 0:
         raise InputError('--seconds and --limit must be above 0.')
     if args.requirements:
         missing = find_requirements()

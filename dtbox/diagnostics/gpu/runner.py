@@ -20,6 +20,8 @@ from dtbox.files import write_atomic
 Say = Callable[[str], None]
 GRACE = 15.0
 """Seconds that a part may take beyond its own: its process starts in them, too."""
+PATIENCE = 10
+"""Times as long may everything take on a CPU, where only the result counts: it may have other work."""
 LEAST = 5.0
 """Seconds that have to be left for a part to start."""
 JSON, MARKDOWN = 'gpu.json', 'gpu.md'
@@ -96,17 +98,18 @@ class Checker:
         machine: facts of the report.
         folder: for gpu.json and gpu.md; made when the first row is there.
         say: called with lines of progress.
-        limit: seconds of all parts together.
+        limit: seconds of all parts together; None takes `LIMIT`, and more on a CPU.
         threads: of PyTorch on the CPU in the parts; None leaves its own choice.
     """
     method = 'spawn'
     """How the process of the parts starts; a GPU cannot be used by forks of a process that has used it."""
 
     def __init__(self, settings: Settings, machine: Mapping[str, Any], folder: str, say: Say = print,
-                 limit: float = LIMIT, threads: int | None = None) -> None:
+                 limit: float | None = None, threads: int | None = None) -> None:
         self.settings, self.machine = settings, machine
         self.folder, self.say = folder, say
-        self.limit, self.threads = limit, threads
+        self.patience = 1 if settings.gpu else PATIENCE
+        self.limit, self.threads = limit or LIMIT * self.patience, threads
         self.results: list[PartResult] = []
         self._worker: Worker | None = None
 
@@ -135,8 +138,8 @@ class Checker:
             self._close()
         if self._worker is None:
             self._worker = Worker(self.settings, variables, self.threads, self.method)
-        result, usable = self._worker.run(part, min(part.seconds + GRACE, end - time.perf_counter()),
-                                          lambda so_far: self.write(False, so_far))
+        most = min(part.seconds * self.patience + GRACE, end - time.perf_counter())
+        result, usable = self._worker.run(part, most, lambda so_far: self.write(False, so_far))
         if not usable:
             if result.status == LATE:
                 self._worker.process.kill()
