@@ -8,18 +8,10 @@ Command: python tools/train.py configs/mllm_twemoji.py
 Two CPU cores, about 30 minutes. `variants`: captions word F1 0.837, exact 45.7 %; skin tone 96.4 %; drawings R@1
 38.4 %, R@5 76.5 %, cosine 0.842 (dtbox/mllm/README.md).
 """
-_base_ = ['./_base_/siglip_tiny.py', './_base_/mllm.py']
+_base_ = ['./_base_/siglip_tiny.py', './_base_/mllm_small.py']
 
-model = dict(
-    lm=dict(type='HFCausalLM', config=dict(
-        model_type='llama', hidden_size=192, num_hidden_layers=4, num_attention_heads=6, num_key_value_heads=6,
-        intermediate_size=512, max_position_embeddings=256, tie_word_embeddings=True)),
-    visual_embedding=dict(type='CodesEmbedding'),
-    visual_head=dict(type='DepthHead', inner=128, blocks=2, heads=4),
-    sequence=dict(
-        tokenizer=dict(type='TrainedBPE', size=1536, texts=dict(type='TwemojiTalk', split='train')),
-        template=dict(type='PlainTemplate'), drop=0.03),
-    keep_share=0.5)
+model = dict(sequence=dict(
+    tokenizer=dict(type='TrainedBPE', size=1536, texts=dict(type='TwemojiTalk', split='train'))))
 
 # a batch holds two drawings, of plain images, for each image with questions, which come in several views
 train_dataloader = dict(
@@ -35,6 +27,3 @@ val_dataloader = dict(
 val_evaluator = dict(
     captions=dict(type='CaptionScore'), answers=dict(type='AnswerAccuracy'), drawings=dict(type='DrawingScore'),
     frechet=dict(type='DrawingFrechet'), closed_loop=dict(type='ClosedLoop'), nats=dict(type='CodeLikelihood'))
-
-optim_wrapper = dict(model=dict(
-    optimizer=dict(type='MuonAdamW', lr=5e-3, betas=(0.9, 0.95), weight_decay=0.2, steps=4)))

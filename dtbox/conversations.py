@@ -41,6 +41,7 @@ class Turn:
         role: 'system', 'user' or 'assistant'.
         parts: texts and images, in order.
         kind: name of the task of an assistant's turn, for scores ('caption', 'skin_tone', ...).
+        others: further right answers beside that of an assistant's turn, for scores; they are not learnt.
 
     Raises:
         InputError: an unknown role, an answer without content, a drawn image outside an answer.
@@ -48,9 +49,11 @@ class Turn:
     role: str
     parts: Tuple[Part, ...]
     kind: str = ''
+    others: Tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'parts', tuple(self.parts))
+        object.__setattr__(self, 'others', tuple(self.others))
         if self.role not in ROLES:
             raise InputError(f'a turn has the role {self.role!r}.{closest(self.role, ROLES)} Roles are: '
                              f'{", ".join(ROLES)}.')

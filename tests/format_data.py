@@ -123,6 +123,14 @@ def caltech101(root, each=4):
     return root
 
 
+def class_folders(root, names, each=2):
+    """NAME/0.png of each class."""
+    for k, name in enumerate(names):
+        for i in range(each):
+            save(root / name / f'{i}.png', 20 * k + i)
+    return root
+
+
 def write_json(path, data):
     """Write JSON; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,8 +25,8 @@ PYTHON = [block for file in READMES for block in read_blocks(file) if block.lang
 PROGRAMS = ('pip', 'pytest', 'git', 'cd', 'ls', 'srun', 'sbatch', 'eval', 'ruff', 'mypy', 'export', 'curl', 'mkdir',
             'unzip', 'fidelity', 'run', 'activate-global-python-argcomplete', 'register-python-argcomplete')
 """Programs of others, whose arguments are not checked."""
-TOOLS = {'convert_checkpoint': 'convert'}
-"""Script of tools/ whose verb has another name."""
+TOOLS = {'convert_checkpoint': ['convert'], 'gpu_check': ['diagnose', 'gpu']}
+"""Script of tools/ -> verb of another name, and its first words."""
 
 
 def find_verb(words: list[str]) -> tuple[str, list[str]] | None:
@@ -41,7 +41,8 @@ def find_verb(words: list[str]) -> tuple[str, list[str]] | None:
         return words[3], words[4:]
     if words[0] == 'python' and words[1].startswith('tools/') and not words[1].startswith('tools/benchmarks/'):
         script = os.path.basename(words[1]).removesuffix('.py')
-        return TOOLS.get(script, script).replace('_', '-'), words[2:]
+        verb, *first = TOOLS.get(script, [script.replace('_', '-')])
+        return verb, [*first, *words[2:]]
     return None
 
 

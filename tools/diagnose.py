@@ -1,4 +1,4 @@
-"""The same as `dtbox diagnose`: python tools/diagnose.py conflict|layers|atlas|semantics CONFIG_OR_RUN [--out DIR]"""
+"""The same as `dtbox diagnose`: python tools/diagnose.py conflict|layers|atlas|semantics|time|gpu ... [--out DIR]"""
 from dtbox.cli.diagnose import VERB
 
 main = VERB.main

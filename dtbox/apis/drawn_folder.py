@@ -79,7 +79,7 @@ def _draw(model: Any, drawer: Drawer, drawings: Sequence[Drawing], seed: int) ->
     """Return PIL images."""
     contexts = [start_drawing(model.model, drawing.prompt) for drawing in drawings]
     generators = [seed_generator(seed, drawing.number, drawing.prompt) for drawing in drawings]
-    return model.to_pil(drawer.draw(contexts, generators)[0])
+    return model.to_pil(drawer.draw(contexts, generators, [drawing.prompt for drawing in drawings])[0])
 
 
 def _save(image: Any, path: str, how: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 Checks of values (finite features, codes in range) are not part of a graph; shapes are fixed except for the batch.
 
-Legend: B batch, N tokens, Q codes per token.
+Legend: B batch, N tokens, Q codes per token, L tokens of a text, W their width.
 """
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SUMS = 'SHA256SUMS'
 """File of an exported folder: what `sha256sum --check SHA256SUMS` compares its graphs with."""
+TEXT_TOKENS = 'text_tokens'
+"""Input of a decoder that texts guide."""
 
 
 def name_tensor(stream: StreamLayout) -> str:
@@ -57,22 +59,29 @@ class Encode(nn.Module):
 
 class Decode(nn.Module):
     """Codes [B,N,Q] or latents [B,N,C] of the streams that the decoder reads, in the order of `inputs` -> images
-    [B,3,H,W]."""
+    [B,3,H,W]. Where texts guide the decoder, the last input is `text_tokens` [B,L,W], which the text tower gives:
+    `model.text.tokens(model.text.ids(texts))`."""
 
     def __init__(self, model: VisualTokenizer) -> None:
         super().__init__()
         self.model, self.names = model, list(model.check_streams(model.reads))
         self.inputs, self.outputs = [name_tensor(model.layout.stream(name)) for name in self.names], ['images']
+        self.inputs += [TEXT_TOKENS] if model.guided else []
 
     def example(self, batch: int = 2) -> tuple[Tensor, ...]:
         """Return arguments of a call."""
         p, streams = next(self.model.parameters()), [self.model.streams[name] for name in self.names]
-        return tuple(torch.zeros(batch, s.tokens, len(s.sizes) or s.quantizer.dim, device=p.device,
-                                 dtype=torch.int64 if s.sizes else p.dtype) for s in streams)
+        codes = [torch.zeros(batch, s.tokens, len(s.sizes) or s.quantizer.dim, device=p.device,
+                             dtype=torch.int64 if s.sizes else p.dtype) for s in streams]
+        if not self.model.guided:
+            return tuple(codes)
+        asked = self.model.decoder.guidance
+        return *codes, torch.zeros(batch, asked.length, asked.width, device=p.device, dtype=p.dtype)
 
     def forward(self, *codes: Tensor) -> Tensor:
         """See the class."""
-        return self.model.decode(dict(zip(self.names, codes)))
+        texts = codes[len(self.names)] if self.model.guided else None
+        return self.model.decode(dict(zip(self.names, codes)), texts)
 
 
 Part = Union[Encode, Decode]

@@ -129,7 +129,7 @@ class MultimodalModel:
         generators = [seed_generator(seed, i, prompt) for prompt in prompts for i in range(n)]
         shape = (len(prompts), n)
         drawer = Drawer(self.model, settings.rule, Guidance(settings.scale, interval), settings.batch, report, shape)
-        images, drawn = drawer.draw(rows, generators)
+        images, drawn = drawer.draw(rows, generators, [prompt for prompt in prompts for _ in range(n)])
         images = images.unflatten(0, shape)
         return (images, {name: value.unflatten(0, shape) for name, value in drawn.items()}) if codes else images
 
@@ -191,6 +191,7 @@ class MultimodalModel:
         Args:
             messages: see `dtbox.apis.mllm_messages.read_messages`.
             may_draw: let the model draw where it begins an image; only one that has learnt it in conversations does so.
+                Where texts guide the decoder, nothing is drawn after a message without words.
             settings: as in `ask`; drawings are drawn as `draw` does where nothing is said.
 
         Returns:

@@ -16,6 +16,7 @@ from dtbox.evaluation.anchors import measure_caption_floor, measure_drawing_anch
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
 from dtbox.registry import DATASETS
 from dtbox.structures import Batch
+from dtbox.tokenizers.guidance import read_guiding_texts
 
 HELDOUT = dict(type='TwemojiDraw', split='variants')
 TRAINING = dict(type='TwemojiDraw', split='train')
@@ -63,26 +64,30 @@ def measure_run_anchors(run: str, checkpoint: str | None = None, heldout: dict |
                          'of a multimodal language model: model.judge).')
     sides = [read_drawings(DATASETS.build(cfg or default)) for cfg, default in ((heldout, HELDOUT),
                                                                                (training, TRAINING))]
-    (real, reconstructions, rows), (known, _, known_rows) = [_run_tokenizer(task, images, block, reconstruct)
-                                                             for (images, _), reconstruct in zip(sides, (True, False))]
     names, known_names = (texts for _, texts in sides)
+    real, reconstructions, rows = _run_tokenizer(task, sides[0][0], names, block)
+    known, _, known_rows = _run_tokenizer(task, sides[1][0], None, block)
     drawings = measure_drawing_anchors(real, names, known, known_names, context.teacher, context.embed_text,
                                        reconstructions)
     captions = {stream: measure_caption_floor(rows[stream], names, known_rows[stream], known_names) for stream in rows}
     return dict(drawings=drawings, captions=captions)
 
 
-def _run_tokenizer(task: Any, images: Tensor, block: int, reconstruct: bool) -> tuple[Tensor, Any, dict[str, Tensor]]:
-    """Return (images in [-1, 1], reconstructions or None, stream -> sum over depths of the code rows [n,N,C])."""
+def _run_tokenizer(task: Any, images: Tensor, texts: Sequence[str] | None, block: int
+                   ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+    """Return (images in [-1, 1], reconstructions or None, stream -> sum over depths of the code rows [n,N,C]); images
+    are reconstructed where `texts` are given, which say what they show."""
     frozen = isinstance(task.tokenizer, FrozenTokenizer)
     tokenizer, real = task.tokenizer.model if frozen else task.tokenizer, []
     made: list[Tensor] = []
     rows: dict[str, list[Tensor]] = {name: [] for name in tokenizer.streams}
-    for part in images.split(block):
+    for first, part in zip(range(0, len(images), block), images.split(block)):
         prepared = part.to(task.device).float() / 127.5 - 1 if frozen else task.prepare(Batch(images=part)).images
         codes = tokenizer.encode(prepared)
         real.append(prepared.cpu())
-        made += [tokenizer.decode(codes).float().cpu()] if reconstruct and tokenizer.decoder is not None else []
+        if texts is not None and tokenizer.decoder is not None:
+            shown = read_guiding_texts(tokenizer, texts[first:first + block])
+            made.append(tokenizer.decode(codes, shown).float().cpu())
         for name, stream in tokenizer.streams.items():
             rows[name].append(stream.quantizer.decode(codes[name]).float().cpu())
     return torch.cat(real), torch.cat(made) if made else None, {name: torch.cat(parts) for name, parts in rows.items()}

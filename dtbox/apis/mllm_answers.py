@@ -36,4 +36,5 @@ def answer_messages(model: Any, messages: Sequence[Mapping[str, Any]], may_draw:
         codes = {} if images is None else model.model.expand(model.model.tokenizer.encode(images))
         context = take_context(model.model.sequence.render_prompt(conversation), codes)
     talk = Talk(model.model, chosen, model.generation, conversation.turns[-1].text, report)
-    return talk.answer(context, may_draw and model.can_draw)
+    silent = model.model.tokenizer.needs_texts and not talk.prompt.strip()
+    return talk.answer(context, may_draw and model.can_draw and not silent)

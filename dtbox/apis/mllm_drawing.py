@@ -83,13 +83,14 @@ class Drawer:
         self.report, self.shape = report, tuple(shape)
         self.images: list[Tensor] = []
 
-    def draw(self, contexts: Sequence[Context], generators: Sequence[torch.Generator]
+    def draw(self, contexts: Sequence[Context], generators: Sequence[torch.Generator], prompts: Sequence[str]
              ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (images [R,3,H,W] in [-1,1], stream -> codes [R,N,Q]).
 
         Args:
             contexts: R rows that end with `<image_gen_start>`.
             generators: one for each row.
+            prompts: of the rows, for a decoder that texts guide.
         """
         self.images = []
         parts: list[dict[str, Tensor]] = []
@@ -99,34 +100,36 @@ class Drawer:
                 rows = slice(first, first + self.batch)
                 count = len(contexts[rows])
 
-                def tell(place: int, codes: Mapping[str, Tensor], first: int = first, count: int = count) -> None:
+                def tell(place: int, codes: Mapping[str, Tensor], first: int = first, count: int = count,
+                         texts: Sequence[str] = prompts[rows]) -> None:
                     bar.update(count)
                     if self.report is not None:
                         total = len(contexts) * self.model.places
                         self.report(Progress(first * self.model.places + place * count, total,
-                                             lambda: self._show(codes, len(contexts))))
+                                             lambda: self._show(codes, len(contexts), texts)))
                 parts.append(generate_images(self.model, contexts[rows], self.rule, self.guidance, generators[rows],
                                              tell))
-                self.images.append(self.model.tokenizer.decode(parts[-1]))
+                self.images.append(self.model.tokenizer.decode(parts[-1], prompts[rows]))
         return torch.cat(self.images), {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    def _show(self, codes: Mapping[str, Tensor], rows: int) -> Tensor:
+    def _show(self, codes: Mapping[str, Tensor], rows: int, texts: Sequence[str]) -> Tensor:
         """Return all rows as images: those that are done, those that grow, and grey ones."""
-        images = torch.cat([*self.images, decode_partly(self.model, codes)])
+        images = torch.cat([*self.images, decode_partly(self.model, codes, texts)])
         missing = images.new_full((rows - len(images), *images.shape[1:]), GREY)
         return torch.cat([images, missing]).unflatten(0, self.shape)
 
 
-def decode_partly(model: Any, codes: Mapping[str, Tensor]) -> Tensor:
+def decode_partly(model: Any, codes: Mapping[str, Tensor], texts: Sequence[str]) -> Tensor:
     """Return the images of the first places of drawings [B,3,H,W], grey where nothing is drawn.
 
     Args:
         model: MultimodalLM.
         codes: stream -> [B,S,Q], of the first S of the steps of a drawing.
+        texts: prompts of the drawings, for a decoder that texts guide.
     """
     whole = model.collapse({name: F.pad(value, (0, 0, 0, model.places - value.shape[1]), value=EMPTY)
                             for name, value in codes.items()})
-    images = model.tokenizer.decode({name: value.clamp(min=0) for name, value in whole.items()})
+    images = model.tokenizer.decode({name: value.clamp(min=0) for name, value in whole.items()}, texts)
     layout = model.tokenizer.layout.streams[0].token_layout
     if not isinstance(layout, Grid):  # its tokens have no place in the image
         return images

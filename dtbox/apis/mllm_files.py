@@ -1,11 +1,12 @@
 """Drawings as files: a PNG each, a sheet, and how they were drawn."""
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Optional, Tuple
 
 import numpy as np
 
@@ -15,9 +16,12 @@ from dtbox.arguments import read_arguments, read_path
 from dtbox.counts import format_count
 from dtbox.drawing.sample_sheet import Sample, draw_samples
 from dtbox.drawing.sheets import TILE
-from dtbox.files import check_writable, explain_writing, find_unused_path, replacing, write_atomic
+from dtbox.errors import InputError
+from dtbox.files import check_writable, explain_writing, find_unused_path, parse_json, replacing, write_atomic
 
 SHEET, RECORD = 'drawings.png', 'drawings.json'
+Found = Tuple[str, Optional[InputError]]
+"""An image, and what is wrong with it."""
 
 
 @read_arguments(prompts=read_prompts, out=read_path)
@@ -59,6 +63,45 @@ def draw_files(model: Any, prompts: str | Sequence[str], out: str, n: int = 1, r
                      drawings=[dict(prompt=prompt, files=files) for prompt, files in zip(prompts, paths)])
         write_atomic(record, json.dumps(about, indent=2, ensure_ascii=False) + '\n')
     return [*(path for files in paths for path in files), sheet, record]
+
+
+def leave_out_sheets(folder: str, found: Iterable[Found], say: Callable[[str], Any]) -> Iterator[Found]:
+    """Yield the images found in a folder without the sheets that `draw_files` wrote beside its drawings. An image that
+    is given by itself stays.
+
+    Args:
+        folder: that was searched, or an image.
+        found: (path, what is wrong with it or None).
+        say: called with a sentence on each sheet.
+    """
+    given, sheets = os.path.isdir(folder), dict[str, set[str]]()
+    some = False
+    for path, error in found:
+        place = os.path.dirname(path)
+        if given and error is None:
+            if place not in sheets:
+                sheets[place] = _list_sheets(place)
+            if os.path.basename(path) in sheets[place]:
+                say(f'{path} is left out: it is the sheet of all drawings of a call of `dtbox draw`.')
+                continue
+        some = True
+        yield path, error
+    if not some:
+        yield folder, InputError(f'the folder {folder} holds no images beside sheets of drawings.')
+
+
+def _list_sheets(folder: str) -> set[str]:
+    """Return the names of the sheets that the records of a folder name."""
+    stem, ending = os.path.splitext(RECORD)
+    sheets = set()
+    for path in glob.glob(os.path.join(glob.escape(folder), f'{stem}*{ending}')):
+        try:
+            with open(path, encoding='utf-8') as file:
+                sheet = parse_json(file.read())['sheet']
+        except (OSError, ValueError, KeyError, TypeError):  # another file of that name
+            continue
+        sheets |= {os.path.basename(sheet)} if isinstance(sheet, str) else set()
+    return sheets
 
 
 def name_sheet(run: str, prompts: int, n: int) -> str:

@@ -66,7 +66,8 @@ class Talk:
         model: MultimodalLM in evaluation mode.
         settings: of the text.
         drawing: defaults of drawings.
-        prompt: what the random numbers depend on, beside the seed.
+        prompt: what was said last: the random numbers depend on it, beside the seed, and it guides a decoder that texts
+            guide.
         report: see `AnswerProgress`; None reports nothing. An exception of it ends the answer.
     """
 
@@ -93,7 +94,7 @@ class Talk:
                 ended = len(ids) < most
                 break
             codes = self._draw(context.add_text(ids), parts)
-            parts.append(self.model.tokenizer.decode(codes)[0])
+            parts.append(self.model.tokenizer.decode(codes, [self.prompt])[0])
             shown = {name: value[0] for name, value in self.model.expand(codes).items()}
             context = context.add_text(ids).add_image(shown, tokens.image).add_text([tokens.drawn[1]])
             drawn_places += self.model.places + 1
@@ -110,7 +111,7 @@ class Talk:
     def _draw(self, context: Context, parts: Sequence[Part]) -> dict[str, Tensor]:
         def tell(place: int, codes: Mapping[str, Tensor]) -> None:
             if self.report is not None:
-                progress = Progress(place, self.model.places, lambda: decode_partly(self.model, codes))
+                progress = Progress(place, self.model.places, lambda: decode_partly(self.model, codes, [self.prompt]))
                 self.report(AnswerProgress(tuple(parts), progress))
         return generate_images(self.model, [context], self.drawing.rule, Guidance(self.drawing.scale),
                                [self._make_generator(len(parts) + 1)], tell)

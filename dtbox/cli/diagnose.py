@@ -4,15 +4,19 @@ from __future__ import annotations
 import argparse
 import sys
 
+from dtbox.cli import diagnose_gpu, diagnose_time
 from dtbox.cli.options import add_config_options, read_options
 from dtbox.cli.verb import Verb
 from dtbox.counts import format_count
 from dtbox.errors import InputError
 
+ALONE = dict(time=diagnose_time, gpu=diagnose_gpu)
+"""Diagnoses of speed, which have modules of their own."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a subcommand for each diagnosis."""
-    kinds = parser.add_subparsers(dest='kind', required=True, metavar='conflict|layers|atlas|semantics')
+    kinds = parser.add_subparsers(dest='kind', required=True, metavar='conflict|layers|atlas|semantics|time|gpu')
     _add_conflict(kinds.add_parser('conflict', help='do reconstruction and semantics pull the encoder apart, and in '
                                                     'which layers?',
                                    description='The cosine of the gradients of the reconstruction terms and of the '
@@ -31,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                                       'mean?',
                                     description='A page of images: nearest images by each vocabulary, words nearest to '
                                                 'single regions, and reconstructions from shuffled codes.'))
+    for name, module in ALONE.items():
+        module.add_arguments(kinds.add_parser(name, help=module.HELP, description=module.DESCRIPTION))
 
 
 def _add_common(parser: argparse.ArgumentParser, source: str, metavar: str) -> None:
@@ -100,13 +106,16 @@ def _add_semantics(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--split', choices=['heldout', 'train'], default='heldout', help='images (default: heldout)')
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run a diagnosis."""
+def run(args: argparse.Namespace) -> int | None:
+    """Run a diagnosis; returns the exit code, None for 0."""
+    if args.kind in ALONE:
+        return ALONE[args.kind].run(args)
     from dtbox.diagnostics.output_folder import choose_result_folder
     out = choose_result_folder(args.source, args.kind, args.out)
     runs = dict(conflict=run_conflict, layers=run_layers, atlas=run_atlas, semantics=run_semantics)
     runs[args.kind](args, out, read_options(args))
     print(f'\nwritten to {out}')
+    return None
 
 
 def print_progress(line: str) -> None:
@@ -170,7 +179,7 @@ def parse_codes(words: list[str]) -> tuple[int | None, list[int] | None]:
 
 
 VERB = Verb(
-    'diagnose', 'Find out why a tokenizer does what it does: conflict, layers, atlas or semantics',
+    'diagnose', 'Find out why a tokenizer does what it does: conflict, layers, atlas, semantics; time of a step; a GPU',
     'A table on the screen. A folder with figures, tables and pages; one that holds something is left alone, and DIR.1 '
     'taken.',
     'dtbox diagnose conflict work_dirs/dualtoken_rq', add_arguments, run)

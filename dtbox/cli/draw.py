@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def check_prompts(args: argparse.Namespace) -> None:
-    """Raise `InputError` unless there are prompts, or a layout and its file of prompts."""
+    """Raise `InputError` unless there are prompts, or a layout and its file of prompts, and numbers of drawings that a
+    model can make."""
+    from dtbox.apis.mllm import MOST
     if (args.layout is None) != (args.file is None):
         raise InputError('--layout and --prompts go together: the benchmark, and its file of prompts. One of them is '
                          'missing.', '--layout' if args.layout is None else '--prompts')
@@ -64,6 +66,9 @@ def check_prompts(args: argparse.Namespace) -> None:
     if args.layout is not None and args.prompts:
         raise InputError(f'got the prompt {args.prompts[0]!r:.60} beside --prompts {args.file}; expected one of the '
                          'two.', 'PROMPT')
+    for name, value, most in (('--n', args.n, MOST if args.layout is None else None), ('--batch', args.batch, None)):
+        if value is not None and not 1 <= value <= (most or value):
+            raise InputError(f'{value} came; expected a whole number from 1{f" to {most}" if most else ""}.', name)
     if args.layout is None and not args.prompts:
         raise InputError('there is no prompt; expected words to draw, or --layout and --prompts.', 'PROMPT')
 

@@ -43,5 +43,6 @@ VERB = Verb(
     'export', "Write a run's model as one folder, or its tokenizer as torch.export or ONNX graphs",
     'pretrained: what save_pretrained writes, for dtbox.load, with a model card and dtbox_auto.py, by which '
     'AutoModel.from_pretrained(DIR, trust_remote_code=True) of transformers opens it. torch, onnx: graphs of encoding '
-    'and decoding with a free batch size.',
+    'and decoding with a free batch size; a decoder that texts guide has the input text_tokens, which '
+    'model.text.tokens(model.text.ids(texts)) gives.',
     'dtbox export work_dirs/dualtoken_rq --to onnx --out exported', add_arguments, run)

@@ -81,13 +81,17 @@ def _check(args: argparse.Namespace) -> None:
 def _open_tokenizer(args: argparse.Namespace, catalog: Catalog) -> Tokenizer | None:
     """Return the tokenizer of the shards, None where nothing needs it."""
     from dtbox.tokens.decoding import open_tokenizer
+    from dtbox.tokens.found_sheet import check_decoder
     from dtbox.tokens.spaces import EMBEDDING
     by = args.by or (EMBEDDING if catalog.meta.embedding else None)
     by_rows = args.duplicates != 'exact' and args.measure == 'rows' and by != EMBEDDING
     if args.duplicates and not args.out and not by_rows:
         return None
     how = dict(checkpoint=args.checkpoint, plugins=args.plugin)
-    return open_tokenizer(args.folder, catalog.open(0), args.run, args.device, how)
+    tokenizer: Tokenizer = open_tokenizer(args.folder, catalog.open(0), args.run, args.device, how)
+    if args.out:
+        check_decoder(tokenizer)
+    return tokenizer
 
 
 def _run_nearest(args: argparse.Namespace, catalog: Catalog, tokenizer: Tokenizer) -> None:

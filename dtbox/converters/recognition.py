@@ -12,6 +12,7 @@ from dtbox.converters.projects import Project, recognize
 from dtbox.errors import InputError
 from dtbox.weights.model_folders import read_json
 from dtbox.weights.renaming import KeysError
+from dtbox.weights.torch_files import load_structure
 
 SUFFIXES = ('.safetensors', '.pt', '.pth', '.bin', '.ckpt')
 INDEX = '.index.json'
@@ -44,7 +45,7 @@ def _read_names(path: str) -> list[str]:
             with safe_open(path, 'pt') as file:
                 return list(file.keys())
         with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location='meta', weights_only=True, mmap=True)
+            content = load_structure(path)
         return list(_walk(content))
     except Exception:  # whatever an odd file leads to: the converter has said already what is wrong
         return []

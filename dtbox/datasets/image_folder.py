@@ -113,6 +113,11 @@ class ImageFolder(PairDataset):
         return [image.key for image in self.images]
 
     @property
+    def labels(self) -> list[int]:
+        """Class index of each sample, -1 for none."""
+        return [self._label_of.get(image.key, -1) for image in self.images]
+
+    @property
     def sets(self) -> list[str]:
         """Sets of the samples (the split, for all of them), in order."""
         return [self.split] * len(self.images)

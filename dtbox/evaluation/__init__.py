@@ -10,6 +10,7 @@ from dtbox.evaluation.class_kept import ClassKept
 from dtbox.evaluation.clip_score import CLIPScore
 from dtbox.evaluation.context import EvalContext
 from dtbox.evaluation.cosine import TokenCosine
+from dtbox.evaluation.drawing_class import DrawingClass
 from dtbox.evaluation.drawings import DrawingFrechet, DrawingScore
 from dtbox.evaluation.evaluate import SetEvaluator
 from dtbox.evaluation.fid import FID
@@ -31,8 +32,8 @@ from dtbox.evaluation.usage import CodeUsage
 from dtbox.evaluation.zeroshot import ZeroShot
 
 __all__ = ['AnswerAccuracy', 'Bank', 'CIDErD', 'CLIPScore', 'CaptionScore', 'ClassKept', 'ClosedLoop', 'CodeLikelihood',
-           'CodeUsage', 'DrawingFrechet', 'DrawingScore', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance',
-           'GQAAccuracy', 'Infos', 'KNN', 'L1', 'LPIPS', 'LinearProbe', 'MME', 'Metric', 'MetricInfo',
-           'MultipleChoice', 'POPE', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results', 'Retrieval', 'SSIM',
-           'SetEvaluator', 'TokenCosine', 'TowerFrechet', 'VQAAccuracy', 'ZeroShot', 'format_table', 'read_samples',
-           'to_json', 'write_samples']
+           'CodeUsage', 'DrawingClass', 'DrawingFrechet', 'DrawingScore', 'EvalContext', 'FID', 'FrameChange',
+           'FrechetDistance', 'GQAAccuracy', 'Infos', 'KNN', 'L1', 'LPIPS', 'LinearProbe', 'MME', 'Metric',
+           'MetricInfo', 'MultipleChoice', 'POPE', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results', 'Retrieval',
+           'SSIM', 'SetEvaluator', 'TokenCosine', 'TowerFrechet', 'VQAAccuracy', 'ZeroShot', 'format_table',
+           'read_samples', 'to_json', 'write_samples']

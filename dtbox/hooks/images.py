@@ -19,6 +19,7 @@ from dtbox.drawing.codebook_usage import Codebook, draw_codebooks
 from dtbox.drawing.curves import draw_curves
 from dtbox.drawing.sheets import Group, draw_sheet, to_uint8
 from dtbox.drawing.strips import write_strip
+from dtbox.errors import Diverged
 from dtbox.evaluation.functional import code_usage, psnr, seen_counts
 from dtbox.evaluation.functional.image_quality import to_unit
 from dtbox.registry import HOOKS
@@ -75,6 +76,7 @@ class Images(Hook):
         """Draw what shows the whole run.
 
         Raises:
+            Diverged: reconstructions are NaN or infinite.
             RuntimeError: figures could not be drawn; everything else of the run is complete.
         """
         run = RunFolder(runner.work_dir)
@@ -85,6 +87,11 @@ class Images(Hook):
             return
         self._try(runner, run.codebooks_plot, draw_usage)
         self._try(runner, run.losses_plot, draw_history)
+        diverged = [e for e in self.failed.values() if isinstance(e, Diverged)]
+        if diverged:
+            raise Diverged(f'the run in {runner.work_dir} has ended, and {diverged[0]} Its last updates have made it '
+                           'diverge, and its checkpoint holds these weights. Lower the learning rate, or go on from '
+                           'an earlier checkpoint (the hook Checkpoint keeps some with `keep_every`).')
         if self.failed:
             listing = '; '.join(f'{name} ({type(e).__name__}: {e})' for name, e in self.failed.items())
             raise RuntimeError(f'the run in {runner.work_dir} is complete, but figures could not be drawn: '
@@ -100,7 +107,7 @@ class Images(Hook):
         except Exception as e:  # whatever a drawing library raises, it must not cost the run
             first, self.failed[name] = not self.failed, e
             runner.logger.warning(f'{name} could not be drawn ({type(e).__name__}: {e}); the run continues.',
-                                  exc_info=e if first else None)
+                                  exc_info=e if first and not isinstance(e, Diverged) else None)
 
     def _draw_some(self, runner: Runner, path: str) -> None:
         if self.batch is None:
@@ -167,11 +174,14 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 def reconstruct(runner: Runner, batch: Batch) -> list[Group]:
-    """Run a Batch through the task of a runner; return its images and reconstructions as a `Group` for each set."""
+    """Run a Batch through the task of a runner; return its images and reconstructions as a `Group` for each set.
+    `Diverged` where a reconstruction is not finite."""
     task = runner.task
     with undisturbed(task), task.autocast():
         prepared = task.prepare(batch)
         images, reconstructions = prepared.images, task.reconstruct(prepared)
+    if not reconstructions.isfinite().all():
+        raise Diverged('reconstructions of held-out images hold NaN or infinite values.')
     scores = psnr(to_unit(images), to_unit(reconstructions)).cpu()
     images, reconstructions = to_uint8(images), to_uint8(reconstructions)
     names = batch.sets or ['held-out images'] * len(batch)

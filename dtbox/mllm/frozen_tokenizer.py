@@ -5,7 +5,7 @@ It is not a module of the model around it: no state dict, optimizer or average o
 """
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,11 +13,15 @@ from torch import Tensor
 from dtbox.checksums import hash_tensors
 from dtbox.errors import InputError
 from dtbox.layout import CodeLayout
+from dtbox.tokenizers.guidance import read_guiding_texts
 from dtbox.tokenizers.visual import VisualTokenizer
 
 
 class FrozenTokenizer:
     """A trained tokenizer, frozen.
+
+    Where texts guide its decoder (TA-TiTok), they are the prompts of drawings; what an image says to a language model
+    does not depend on them.
 
     Args:
         model: with its weights.
@@ -28,6 +32,10 @@ class FrozenTokenizer:
     Attributes:
         digest: SHA-256 of the weights, 16 hex digits.
         places: visual places N of an image, the same for all streams.
+
+    Raises:
+        InputError: a stream without codes, streams of different lengths, a decoder that texts guide without a text
+            tower.
     """
 
     def __init__(self, model: VisualTokenizer, pipeline: Sequence[dict] = (), config: dict | None = None,
@@ -37,6 +45,9 @@ class FrozenTokenizer:
         self.source = source
         self.digest = hash_tensors(model.state_dict())
         self.places = self._count_places()
+        if model.guided and model.text is None:
+            raise InputError(f'texts guide the decoder of {source}, and it has no text tower that reads the prompts of '
+                             'drawings. Take a tokenizer with `text`, or one whose decoder needs no texts.')
 
     def _count_places(self) -> int:
         streams = self.layout.streams
@@ -70,10 +81,21 @@ class FrozenTokenizer:
         """images [M,3,H,W] in [-1,1] -> stream -> codes [M,N,Q]."""
         return self.model.encode(images.to(self.device))
 
+    @property
+    def needs_texts(self) -> bool:
+        """Whether an image cannot be decoded without a text: texts guide the decoder, and none stands for a missing
+        one."""
+        return self.model.guided and self.model.decoder.guidance.default is None
+
     @torch.no_grad()
-    def decode(self, codes: dict[str, Tensor]) -> Tensor:
-        """Codes of the streams that the decoder reads, [M,N,Q] each -> images [M,3,H,W] in [-1,1]."""
-        return self.model.decode(codes).clamp(-1, 1)
+    def decode(self, codes: Mapping[str, Tensor], texts: Sequence[str] | None = None) -> Tensor:
+        """Codes of the streams that the decoder reads, [M,N,Q] each -> images [M,3,H,W] in [-1,1].
+
+        Args:
+            codes: stream -> [M,N,Q].
+            texts: what each image shows, for a decoder that texts guide; others do without.
+        """
+        return self.model.decode(codes, read_guiding_texts(self.model, texts)).clamp(-1, 1)
 
     def features(self, codes: dict[str, Tensor]) -> dict[str, Tensor]:
         """Stream -> codes [M,N,Q] -> vocabulary -> features [M,N,D] after the post-projection."""

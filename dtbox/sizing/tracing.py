@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dtbox.structures import QuantizerOutput
 
@@ -59,9 +58,9 @@ def fuse_attention() -> Iterator[None]:
 
 
 class FlopLedger:
-    """Books FLOPs to the innermost part whose method runs."""
+    """Books FLOPs to the innermost part whose method runs; the counter has `get_total_flops`."""
 
-    def __init__(self, counter: FlopCounterMode) -> None:
+    def __init__(self, counter: Any) -> None:
         self.counter, self.last = counter, 0
         self.flops, self.stack = {}, []
 

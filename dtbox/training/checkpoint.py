@@ -19,6 +19,7 @@ from dtbox.files import is_disk_full, parse_json, replacing
 from dtbox.run_formats import FORMAT, Origin, check_format
 from dtbox.runs import RunFolder
 from dtbox.weights.entries import strip_wrappers
+from dtbox.weights.torch_files import Damaged, load_checked
 
 COUNTS = ('seed', 'world_size', 'batch_size', 'configured_batch', 'samples')
 """Entries of `meta` that are whole numbers."""
@@ -39,9 +40,13 @@ def refuse_damage(path: str, records: Container[str] | None = None) -> None:
     """Raise `InputError` where a record of a checkpoint, of `records` or of all, does not match its checksum."""
     damage = find_damage(path, records)
     if damage is not None:
-        raise InputError(f'the checkpoint {path} is damaged: its record {damage} does not match its checksum. A disk '
-                         'or a copy has changed it; take another copy, or an earlier checkpoint (the hook Checkpoint '
-                         'keeps some with `keep_every`).')
+        raise _explain_damage(path, damage)
+
+
+def _explain_damage(path: str, record: str) -> InputError:
+    return InputError(f'the checkpoint {path} is damaged: its record {record} does not match its checksum. A disk or a '
+                      'copy has changed it; take another copy, or an earlier checkpoint (the hook Checkpoint keeps '
+                      'some with `keep_every`).')
 
 
 def load(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
@@ -60,10 +65,15 @@ def load(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     if not os.path.isfile(path):
         raise InputError(f'the checkpoint {path} does not exist. Give a checkpoint.pth or a run folder that holds one.')
     try:
-        refuse_damage(path, ('data.pkl',) if mmap else None)  # torch does not check what it reads
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
+        if mmap:
+            refuse_damage(path, ('data.pkl',))
+            checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+        else:
+            checkpoint = load_checked(path)
     except InputError:
         raise
+    except Damaged as e:
+        raise _explain_damage(path, e.record) from None
     except Exception as e:
         why = reason(e) if zipfile.is_zipfile(path) else 'it is not a zip file, as torch.save writes them'
         raise InputError(f'the checkpoint {path} cannot be read ({why}). '

@@ -20,6 +20,7 @@ from dtbox.mllm.text_generation import reply
 from dtbox.mllm_output import MLLMOutput, Reply
 from dtbox.registry import check_arguments
 from dtbox.sampling import Guidance, SamplingRule, seed_generator
+from dtbox.training.mllm_images import decode, show_images
 from dtbox.values import check_values
 
 CLOSED_LOOP = 'closed_loop'
@@ -78,7 +79,7 @@ def predict(task: Any, batch: ConversationBatch) -> MLLMOutput:
     rows = [i for i, conversation in enumerate(batch.conversations) if conversation.parts]
     shown = torch.tensor([batch.conversations[i].parts[0].image for i in rows], dtype=torch.int64)
     taken = {name: value[shown].to(task.device) for name, value in codes.items()}
-    reconstructions = task.tokenizer.decode(taken)
+    reconstructions = decode(task, [batch.conversations[i] for i in rows], taken)
     images = show_images(batch, shown, reconstructions)
     more: dict[str, Any] = {}
     if drawn:
@@ -88,23 +89,6 @@ def predict(task: Any, batch: ConversationBatch) -> MLLMOutput:
         more = {key: spread(value, drawn, len(batch)) for key, value in more.items()}
     return MLLMOutput(images=spread(images, rows, len(batch)),
                       reconstructions=spread(reconstructions, rows, len(batch)), replies=replies, **more)
-
-
-def show_images(batch: ConversationBatch, shown: Tensor, reconstructions: Tensor) -> Tensor:
-    """Return the images that metrics compare with, [B,3,H,W] in [-1,1]: the reconstruction of one that is known by its
-    codes alone.
-
-    Args:
-        batch: M images.
-        shown: int64 [B], numbers of the images.
-        reconstructions: [B,3,H,W] of them.
-    """
-    if batch.codes is None:
-        return batch.images[shown].to(reconstructions.device).float() / 127.5 - 1
-    images, known = reconstructions.clone(), batch.codes.known[shown]
-    if not bool(known.all()):
-        images[~known] = batch.images[shown[~known]].to(images.device).float() / 127.5 - 1
-    return images
 
 
 def ask(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Tensor]) -> list[list[Reply]]:
@@ -131,7 +115,8 @@ def ask(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Te
     replies: list[list[Reply]] = [[] for _ in conversations]
     for (i, _, part, number), text in zip(asked, texts):
         answer = part.turns[number]
-        replies[i].append(Reply(answer.kind or part.kind, part.turns[number - 1].text, answer.text, text))
+        asked_for = part.turns[number - 1].text
+        replies[i].append(Reply(answer.kind or part.kind, asked_for, answer.text, text, answer.others))
     return replies
 
 
@@ -157,7 +142,7 @@ def draw(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, T
         sheets = []
         for seed in range(settings.seeds):
             made = draw_contexts(task, contexts, prompts, scale, seed)
-            sheets.append(task.tokenizer.decode(made))
+            sheets.append(task.tokenizer.decode(made, prompts))
             if settings.closed_loop and scale == settings.scales[0]:
                 for i, text in enumerate(caption(task, made)):
                     loops[i].append(Reply(CLOSED_LOOP, '', prompts[i], text))

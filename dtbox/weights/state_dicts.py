@@ -11,12 +11,12 @@ from typing import Any, Callable, Iterable
 import torch
 
 from dtbox.arguments import describe, read_tensor
-from dtbox.checksums import find_damage
 from dtbox.counts import format_count
 from dtbox.errors import InputError, at, closest, reason
 from dtbox.weights.entries import choose_weights, split_entry, strip_name, strip_wrappers
 from dtbox.weights.packages import PACKAGE, find_package_file
 from dtbox.weights.renaming import KeysError
+from dtbox.weights.torch_files import Damaged, load_checked
 
 ZOO = 'dtbox://'
 ALIGNMENT = 64
@@ -92,11 +92,12 @@ def _read_file(path: str) -> Any:
     if '://' in path:
         from mmengine.runner import CheckpointLoader
         return CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    if (damage := find_damage(path)) is not None:
-        raise InputError(f'the weights file {path} is damaged: its record {damage} does not match its '
-                         'checksum. A disk or a copy has changed it; take another copy.')
-    with torch.serialization.safe_globals([argparse.Namespace]):  # plain values: options that many trainers keep
-        return torch.load(path, map_location='cpu', weights_only=True)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # plain values: options that many trainers keep
+            return load_checked(path)
+    except Damaged as e:
+        raise InputError(f'the weights file {path} is damaged: its record {e.record} does not match its '
+                         'checksum. A disk or a copy has changed it; take another copy.') from None
 
 
 def read_safetensors(path: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> dict[str,

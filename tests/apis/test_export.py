@@ -14,6 +14,7 @@ from dtbox.apis.evaluation import evaluate_run
 from dtbox.apis.export import export_program, export_to, list_parts
 from dtbox.errors import InputError
 from dtbox.weights.state_dicts import ALIGNMENT
+from tests.training.test_guided_language_model import make_guided
 from tools.export import main
 
 
@@ -220,3 +221,18 @@ def test_a_part_that_looks_at_values(tok):
             export_program(part)
     finally:
         part.model.encode = whole
+
+
+def test_a_decoder_that_texts_guide(tmp_path):
+    """Its graph has an input for the text tokens, in any batch: the images are those of the API."""
+    tok = dtbox.Tokenizer(make_guided().model, [dict(type='PackImage')])
+    decode = list_parts(tok)['decode']
+    assert decode.inputs == ['codes_pixel', 'text_tokens']
+    program = export_program(decode).module()
+    for texts in (['a cat'], ['a cat', 'a red heart', 'a dog']):
+        codes = tok.encode(images(tok, len(texts)))
+        with torch.no_grad():
+            tokens = tok.model.text.tokens(tok.model.text.ids(texts))
+            made = program(codes['pixel'], tokens)
+            assert torch.allclose(made, tok.decode(codes, clamp=False, texts=texts), atol=1e-5)
+            assert (program(codes['pixel'], tokens + 1) - made).abs().max() > 1e-2

@@ -22,10 +22,10 @@ class Quantizer:
 class Task:
     """A tokenizer of one place, whose codes are the mean brightness in 0..99."""
     tokenizer = SimpleNamespace(
-        streams=dict(pixel=SimpleNamespace(quantizer=Quantizer())), decoder=True,
+        streams=dict(pixel=SimpleNamespace(quantizer=Quantizer())), decoder=True, guided=False,
         encode=lambda images: dict(pixel=torch.stack([(x := ((images.mean((1, 2, 3)) + 1) * 49.5).round().long()) // 10,
                                                       x % 10], -1)[:, None]),
-        decode=lambda codes: (Quantizer().decode(codes['pixel'])[..., None] / 49.5 - 1).expand(-1, 3, 32, 32))
+        decode=lambda codes, texts: (Quantizer().decode(codes['pixel'])[..., None] / 49.5 - 1).expand(-1, 3, 32, 32))
 
     def prepare(self, batch):
         return replace(batch, images=batch.images.float() / 127.5 - 1)

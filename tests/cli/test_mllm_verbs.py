@@ -58,6 +58,44 @@ def test_ask(mllm_run, tmp_path, capsys):
     assert 'no.png does not exist' in err
 
 
+def test_ask_about_files_that_are_not_there(tmp_path, capsys):
+    """Nothing is opened: not even the run has to be there."""
+    code, out, err = run(capsys, 'ask', tmp_path / 'no_run', tmp_path / 'a.png', tmp_path / 'b.png', 'what is it?')
+    assert code == 2 and out == '' and len(err.splitlines()) == 2 and 'no_run' not in err
+    assert all(f'{name}.png does not exist. Check the path.' in line for name, line in zip('ab', err.splitlines()))
+
+
+def test_ask_about_a_folder_of_drawings(mllm_run, tmp_path, capsys):
+    """The sheets that `dtbox draw` wrote there are left out, each call's own; one that is named is asked about."""
+    folder = tmp_path / 'out'
+    for _ in range(2):
+        assert run(capsys, 'draw', mllm_run, 'red apple', '--out', folder)[0] == 0
+    (folder / 'drawings.2.json').write_text('[]')  # another file of that name
+    sheets = {'drawings.png', 'drawings.1.png'}
+    assert sheets <= set(os.listdir(folder))
+    code, out, err = run(capsys, 'ask', mllm_run, folder, folder / 'drawings.png', 'what is it?')
+    lines = out.splitlines()
+    assert code == 0 and [line.partition('.png: ')[0] for line in lines if '.png: ' in line] == [
+        str(folder / name) for name in ('red_apple_0.1', 'red_apple_0', 'drawings')]
+    told = [line for line in err.splitlines() if 'is left out: it is the sheet of all drawings' in line]
+    assert len(told) == 2 and all(any(name in line for line in told) for name in sheets)
+    for name in ('red_apple_0.png', 'red_apple_0.1.png'):
+        (folder / name).unlink()
+    code, out, err = run(capsys, 'ask', tmp_path / 'no_run', folder, 'what is it?')
+    assert code == 2 and 'holds no images beside sheets of drawings' in err
+
+
+@pytest.mark.parametrize('words, says', [
+    (('a', '--n', '0'), '--n: 0 came; expected a whole number from 1 to 1000.'),
+    (('a', '--n', '1001'), '--n: 1001 came; expected a whole number from 1 to 1000.'),
+    (('--layout', 'mjhq', '--prompts', 'x.json', '--n', '-1'), '--n: -1 came; expected a whole number from 1.'),
+    (('--layout', 'mjhq', '--prompts', 'x.json', '--batch', '0'), '--batch: 0 came; expected a whole number from 1.')])
+def test_numbers_of_drawings(tmp_path, capsys, words, says):
+    """They are told before anything is opened."""
+    code, out, err = run(capsys, 'draw', tmp_path / 'no_run', *words, '--out', tmp_path / 'out')
+    assert code == 2 and out == '' and err == f'error: {says}\n'
+
+
 def test_a_question_that_was_forgotten(mllm_run, tmp_path, capsys):
     Image.new('RGB', (32, 32)).save(tmp_path / 'a.png')
     code, out, err = run(capsys, 'ask', mllm_run, tmp_path / 'a.png', tmp_path / 'a.png')
@@ -121,10 +159,11 @@ def test_verbs_of_tokenizers_refuse_a_language_model(mllm_run, tmp_path, capsys,
     assert code == 2 and 'a multimodal language model; expected a tokenizer' in err and len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize('words', [('draw', 'RUN', 'a', '--out', 'OUT'), ('ask', 'RUN', 'x.png', 'what?'),
+@pytest.mark.parametrize('words', [('draw', 'RUN', 'a', '--out', 'OUT'), ('ask', 'RUN', 'PNG', 'what?'),
                                    ('chat', 'RUN'), ('show-sample', 'RUN')])
 def test_verbs_of_language_models_refuse_a_tokenizer(tiny_run, tmp_path, capsys, words):
-    table = dict(RUN=tiny_run, OUT=tmp_path / 'out')
+    Image.new('RGB', (32, 32)).save(tmp_path / 'x.png')
+    table = dict(RUN=tiny_run, OUT=tmp_path / 'out', PNG=tmp_path / 'x.png')
     code, _, err = run(capsys, *[table.get(word, word) for word in words])
     assert code == 2 and 'a tokenizer; expected a multimodal language model' in err and len(err.splitlines()) == 1
 
@@ -182,6 +221,7 @@ def test_samples_that_cannot_be_used_are_named(mllm_run, tmp_path, capsys):
     ('export', 'NAME', '--to', 'onnx', '--out', 'out'), ('chat', 'work_dirs/NAME')])
 def test_a_config_without_a_run_names_the_packaged_model(words, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Image.new('RGB', (32, 32)).save('x.png')
     code, _, err = run(capsys, *(word.replace('NAME', 'mllm_twemoji') for word in words))
     assert code == 2 and len(err.splitlines()) == 1 and 'Did you mean dtbox://mllm-twemoji, the packaged model' in err
 

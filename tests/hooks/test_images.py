@@ -1,4 +1,5 @@
 """Pictures of a run: they are there, show the same images each time, and change nothing."""
+import contextlib
 import logging
 import random
 import types
@@ -10,9 +11,10 @@ import torch
 from PIL import Image
 
 from dtbox.drawing import sheets, strips
-from dtbox.errors import InputError
+from dtbox.errors import Diverged, InputError
 from dtbox.hooks import images as pictures
 from dtbox.hooks.images import Images, choose, undisturbed
+from dtbox.structures import Batch
 from dtbox.training import checkpoint
 from tests.tiny_run import train
 
@@ -96,6 +98,28 @@ def test_a_picture_that_fails_does_not_cost_the_run(tiny_config, tmp_path, monke
     assert {'checkpoint.pth', 'metrics.json', 'samples.npz', 'heldout.png', 'codebooks.png', 'losses.png'} <= left
     assert 'reconstructions.png' not in left
     assert checkpoint.load(tmp_path / 'run')['iteration'] == 6
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_a_run_that_diverges_with_its_last_update(value, tmp_path, caplog, monkeypatch):
+    """Its loss was a number, its images are none: one sentence, and no picture."""
+    running = runner(tmp_path)
+    running.task = types.SimpleNamespace(
+        reconstructs=True, quantizers={}, shards=None, modules=lambda: [], autocast=contextlib.nullcontext,
+        prepare=lambda batch: batch, reconstruct=lambda batch: torch.full((1, 3, 4, 4), value))
+    running.val_loop = types.SimpleNamespace(dataloader=types.SimpleNamespace(dataset=[0]))
+    for name in ('draw_usage', 'draw_history'):
+        monkeypatch.setattr(pictures, name, lambda *_: None)
+    monkeypatch.setattr(pictures, 'undisturbed', lambda task: contextlib.nullcontext())
+    monkeypatch.setattr(pictures, 'collate', lambda samples: Batch(images=torch.zeros(1, 3, 4, 4)))
+    monkeypatch.setattr(pictures, 'write_heldout', lambda running, path: pictures.reconstruct(
+        running, Batch(images=torch.zeros(1, 3, 4, 4))))
+    hook = Images(interval=0)
+    hook.before_train(running)
+    with pytest.raises(Diverged, match=f'the run in {tmp_path} has ended, and reconstructions of held-out images hold '
+                                       'NaN or infinite values. Its last updates have made it diverge'):
+        hook.after_train(running)
+    assert list(tmp_path.iterdir()) == [] and 'Traceback' not in caplog.text
 
 
 def runner(tmp_path):

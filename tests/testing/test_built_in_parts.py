@@ -79,6 +79,8 @@ METRICS['MultipleChoice'] = dict(type='MultipleChoice', rule='vlmevalkit', circu
 METRICS['POPE of lmms-eval'] = dict(type='POPE', rule='lmms_eval')
 METRICS['ClassKept'] = dict(type='ClassKept', encoder=dict(type='StagedClassifier', name='test_efficientnet',
                                                            image_size=32, pooled='logits'))
+METRICS['DrawingClass'] = dict(type='DrawingClass', prompt='{}', each=2, photographs='PHOTOGRAPHS', encoder=dict(
+    type='StagedClassifier', name='test_efficientnet', image_size=32))
 METRICS['LPIPS'] = dict(type='LPIPS', net='squeeze', weights='SQUEEZE')
 TOWER = dict(encoder=dict(type='TimmViT', name='vit_base_patch16_siglip_224', image_size=32,
                           model_args=dict(embed_dim=16, depth=1, num_heads=2, patch_size=8)))
@@ -115,6 +117,7 @@ DATASETS = {
     'Photographs': dict(type='Photographs', pipeline=AUGMENT),
     'Shards': dict(type='Shards'), 'Video': dict(type='Video'), 'ConversationFiles': dict(type='ConversationFiles'),
     'TokenShards': dict(type='TokenShards'),
+    'ClassDraw': dict(type='ClassDraw'), 'ClassTalk': dict(type='ClassTalk'), 'CaptionTalk': dict(type='CaptionTalk'),
     'TwemojiDraw': dict(type='TwemojiDraw'), 'TwemojiTalk': dict(type='TwemojiTalk', questions=3),
     **{name: dict(type=name) for name in WRITERS},
     'VLMEvalKitTSV': dict(type='VLMEvalKitTSV', prompt='{hint}{question} {options}', rotations='make'),
@@ -229,14 +232,17 @@ class FewFeatures:
 
 
 @pytest.mark.parametrize('name', METRICS)
-def test_metrics(name, request, monkeypatch, with_weights):
+def test_metrics(name, request, tmp_path, monkeypatch, with_weights):
     cfg, skip = METRICS[name], []
     cfg = {key: with_weights(key, value) if key in ('encoder', 'text') else value for key, value in cfg.items()}
-    if name == 'ClassKept':  # built once for all checks
+    if name == 'DrawingClass':
+        format_data.class_folders(tmp_path, [f'text {i}' for i in range(0, 12, 2)])
+        cfg['photographs'] = dict(type='ImageFolder', data_root=str(tmp_path), split='all', min_size=8)
+    if name in ('ClassKept', 'DrawingClass'):  # built once for all checks
         opened, real = [], towers.open_towers
         monkeypatch.setattr(towers, 'open_towers', lambda *args: (opened or opened.append(real(*args)) or opened)[0])
     # slow to start in ranks; they sum like FrechetDistance, PSNR and KNN
-    if name in ('ClassKept', 'FID', 'LPIPS', 'LinearProbe'):
+    if name in ('ClassKept', 'DrawingClass', 'FID', 'LPIPS', 'LinearProbe'):
         skip = ['two_ranks']
     monkeypatch.setattr('dtbox.evaluation.fid.open_inception', lambda *args: FewFeatures())
     check_part(cfg if cfg.get('weights') is None else {**cfg, 'weights': request.getfixturevalue('squeeze')}, skip=skip)
@@ -258,6 +264,10 @@ def write_data(name, folder, request):
         format_data.coco_objects(folder, lvis=name == 'LVIS')
     elif name == 'Captions':
         format_data.karpathy(folder)
+    elif name in ('ClassDraw', 'ClassTalk'):
+        return dict(photographs=dict(type='Caltech101', data_root=str(format_data.caltech101(folder))))
+    elif name == 'CaptionTalk':
+        return dict(photographs=dict(type='Captions', data_root=str(format_data.karpathy(folder)), split='all'))
     elif name == 'Shards':
         return dict(urls=f'{shard_data.write_set(folder, [3, 2])}/s-{{0..1}}.tar')
     elif name == 'ConversationFiles':

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import dtbox
 from dtbox.checksums import hash_tensors
+from dtbox.errors import InputError
 from dtbox.token_shards.fingerprint import Fingerprint
 from dtbox.token_shards.format import ShardMeta, make_streams
 from dtbox.token_shards.writing import Row
@@ -21,6 +23,7 @@ from dtbox.tokens.run import RECORD
 from dtbox.tokens.search import embed_queries, find_nearest
 from dtbox.tokens.spaces import EmbeddingSpace, choose_space
 from tests.tokens.search_shards import make_rows, write_shards
+from tests.training.test_guided_language_model import make_guided
 
 pytest.importorskip('pyarrow')
 
@@ -69,6 +72,35 @@ def test_images_of_the_sheet_are_decoded(encoded, tiny_run):
     expected = to_uint8(tok.reconstruct([str(files[8]), str(files[2])]))
     found = decode_rows(catalog, tok, [8, 2])
     assert np.abs(found.astype(int) - expected).max() <= 1  # rounded after another batch
+
+
+def test_texts_guide_the_sheet(tmp_path, monkeypatch):
+    """The first text of each row; images without one are left out, which the sheet says, unless a default stands for
+    it; a tokenizer without a text tower is refused."""
+    from dtbox.drawing.sheets import to_uint8
+    from dtbox.tokens import found_sheet
+    frozen = make_guided()
+    tok = dtbox.Tokenizer(frozen.model, frozen.pipeline)
+    codes = tok.encode(torch.rand(3, 3, 32, 32) * 2 - 1)['pixel']
+    meta = ShardMeta(Fingerprint('w', 'c', 'p', 'float32', 'cpu', 'batch=3'), make_streams(tok.layout))
+    values = codes.numpy().astype(np.uint16)
+    rows = [Row(f'image_{i}', i, texts=texts, image_hash=bytes(16), codes=dict(pixel=values[i]))
+            for i, texts in enumerate((['a red heart', 'other'], ['a cat'], [' ']))]
+    catalog = Catalog(write_shards(tmp_path / 'out', dict(a=rows), meta=meta))
+    want = to_uint8(tok.decode({'pixel': codes[[1, 0]]}, texts=['a cat', 'a red heart']))
+    assert np.abs(found_sheet.decode_rows(catalog, tok, [1, 0]).astype(int) - want).max() <= 1
+    drawn = []
+    monkeypatch.setattr(found_sheet, 'draw_rows', lambda columns, rows, path, title, note: drawn.append((rows, note)))
+    described = describe_groups(catalog, {'1': [(0, 1.0), (2, 1.0), (1, 0.5)]})
+    draw_found('sheet.png', catalog, tok, described, 'found')
+    assert len(drawn[0][0][0][0]) == 2
+    assert drawn[0][1].endswith('1 image is left out: texts guide the decoder, and there is none of it.')
+    guided = make_guided(default='a dog')
+    draw_found('sheet.png', catalog, dtbox.Tokenizer(guided.model, guided.pipeline), described, 'found')
+    assert len(drawn[1][0][0][0]) == 3 and drawn[1][1] == 'Below each image: similarity and key.'
+    tok.model.text = None
+    with pytest.raises(InputError, match='has no text tower that reads those of the images. Leave --out out'):
+        found_sheet.check_decoder(tok)
 
 
 def test_broken_images_are_not_drawn(encoded, tiny_run, tmp_path):

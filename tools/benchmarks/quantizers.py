@@ -8,7 +8,6 @@ All contenders of a case take turns in one process, so that a machine that slows
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 import os
@@ -17,14 +16,15 @@ import statistics
 import sys
 import time
 from importlib.metadata import version
-from typing import Callable, Iterator
+from typing import Callable
 
-import quantizer_cases
 import torch
 from measuring import check_counts
-from quantizer_cases import Case, Result, prepare_contenders
 
 from dtbox.cli.guard import main_guard
+from dtbox.diagnostics import quantizer_cases
+from dtbox.diagnostics.profiles import silence_stderr
+from dtbox.diagnostics.quantizer_cases import Case, Result, prepare_contenders
 from dtbox.errors import InputError
 
 SIDE = 2048
@@ -71,20 +71,6 @@ def time_calls(call: Callable, repeats: int) -> float:
     for _ in range(repeats):
         call()
     return (time.perf_counter() - start) / repeats
-
-
-@contextlib.contextmanager
-def silence_stderr() -> Iterator[None]:
-    """Hide what the profiler's C++ part prints about missing GPUs."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, 'wb') as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def measure_extra(call: Callable) -> int:

@@ -2,9 +2,9 @@
 
     python tools/benchmarks/step.py [--stage 0 1] [--rounds N]
 
-Each contender runs in a process of its own, in turn. `baseline` is the direct implementation (see `direct_step.py`);
-`baseline_kept` is the same, but keeps freed memory as the Runner does (`dtbox.memory.keep_freed_memory`), which is one
-line in any training script.
+Each contender runs in a process of its own, in turn. `baseline` is the direct implementation (see
+`dtbox/diagnostics/direct_step.py`); `baseline_kept` is the same, but keeps freed memory as the Runner does
+(`dtbox.memory.keep_freed_memory`), which is one line in any training script.
 """
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import time
 from typing import Callable
 
 import torch
-from direct_step import Baseline, build_recipe
 from measuring import check_counts, run_process
 
 from dtbox.cli.guard import main_guard
+from dtbox.diagnostics.direct_step import Baseline, build_recipe
 from dtbox.memory import Peak, keep_freed_memory
 from dtbox.registry import MODELS
 from dtbox.structures import Batch

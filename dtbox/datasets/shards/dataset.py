@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from mmengine.logging import print_log
@@ -20,7 +21,7 @@ from dtbox.datasets.sampler import order_in_windows
 from dtbox.datasets.shards.fetch import ShardCache
 from dtbox.datasets.shards.index import IMAGES, load_shard_index
 from dtbox.datasets.shards.places import describe_beside, list_places
-from dtbox.datasets.shards.samples import Sample, read_captions, read_label
+from dtbox.datasets.shards.samples import Sample, list_labels, read_captions, read_label
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 
@@ -109,8 +110,7 @@ class Shards(PairDataset):
                 except InputError:
                     pass  # all ranks report it below
             distributed.barrier()
-        sizes = []
-        kept = []
+        sizes, kept = [], []
         kinds = set()
         unread = Counter()
         read = {source.partition(':')[0] for source in self.text} | {self.label}
@@ -192,6 +192,11 @@ class Shards(PairDataset):
     def texts_of(self, index: int) -> list[str]:
         """Return the captions of the sample at `index`; `BrokenSample` where they cannot be read."""
         return read_captions(self._find(index), self.text)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Class index of each sample [size] int64, -1 for none and for one that cannot be read; no image is read."""
+        return list_labels(map(self._find, range(self.size)), self.label, self.classes)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample at `index` as in `PairDataset.sample`."""

@@ -1,9 +1,11 @@
 """What the members of one sample of a shard say: captions and a class."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
+
+import numpy as np
 
 from dtbox.datasets.base import BrokenSample
 from dtbox.datasets.captions import read_texts
@@ -82,3 +84,14 @@ def read_label(sample: Sample, member: Optional[str], classes: Sequence[str]) ->
         raise BrokenSample(sample.key, f'sample {sample.key} in {sample.place} has the class {text[:20]!r}; expected '
                                        f'an index {most}')
     return int(text)
+
+
+def list_labels(samples: Iterable[Sample], member: Optional[str], classes: Sequence[str]) -> np.ndarray:
+    """Return the class index of each sample [n] int64, -1 where it has none or `read_label` cannot read it."""
+    labels = []
+    for sample in samples:
+        try:
+            labels.append(read_label(sample, member, classes))
+        except BrokenSample:  # reading the whole sample says why
+            labels.append(-1)
+    return np.array(labels, dtype=np.int64)

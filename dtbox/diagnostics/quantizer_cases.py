@@ -1,5 +1,5 @@
 """Cases of the quantizer benchmark, and what each contender runs: dtbox, vector-quantize-pytorch,
-`torch.cdist().argmin()`.
+`torch.cdist().argmin()`; on the device of the vectors.
 
 Legend: N vectors of a call, C code width, K codebook size, Q depth.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 import statistics
 from dataclasses import asdict, dataclass, field
 from types import ModuleType
-from typing import Callable
+from typing import Callable, Sequence
 
 import torch
 
 from dtbox.errors import need_package
 from dtbox.registry import QUANTIZERS
+
+PEERS = ('vector-quantize-pytorch', 'cdist')
+"""Contenders beside dtbox."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def build_theirs(case: Case) -> torch.nn.Module:
 
 def prepare_ours(case: Case, z: torch.Tensor) -> Callable[[], object]:
     """Return a function without arguments that runs dtbox once."""
-    module = build_ours(case).train(case.training)
+    module = build_ours(case).to(z.device).train(case.training)
     if not case.training:
         return lambda: module.encode(z) if case.kind == 'RQ' else run_frozen(module, z)
 
@@ -133,7 +136,7 @@ def prepare_ours(case: Case, z: torch.Tensor) -> Callable[[], object]:
 
 def prepare_theirs(case: Case, z: torch.Tensor) -> Callable[[], object]:
     """Return a function without arguments that runs the package once; its tables are updated in the forward."""
-    module = build_theirs(case).train(case.training)
+    module = build_theirs(case).to(z.device).train(case.training)
     if not case.training:
         return lambda: run_frozen(module, z)
 
@@ -152,7 +155,7 @@ def run_frozen(module: torch.nn.Module, z: torch.Tensor) -> object:
 
 def prepare_cdist(case: Case, z: torch.Tensor) -> Callable[[], object]:
     """Return a function without arguments that runs the plain search of a residual quantizer."""
-    table = torch.randn(case.size, case.dim)
+    table = torch.randn(case.size, case.dim).to(z.device)
 
     @torch.no_grad()
     def search():
@@ -164,12 +167,20 @@ def prepare_cdist(case: Case, z: torch.Tensor) -> Callable[[], object]:
     return search
 
 
-def prepare_contenders(case: Case, z: torch.Tensor, memory: float) -> tuple[dict[str, Callable], dict[str, str]]:
-    """Return (contender -> function, contender -> why it is left out)."""
+def prepare_contenders(case: Case, z: torch.Tensor, memory: float, peers: Sequence[str] = PEERS
+                       ) -> tuple[dict[str, Callable], dict[str, str]]:
+    """Return (contender -> function, contender -> why it is left out).
+
+    Args:
+        case: Case.
+        z: [1,N,C], on the device on which all run.
+        memory: bytes that a contender may need for its distance matrices.
+        peers: contenders beside dtbox.
+    """
     calls, left_out = {'dtbox': prepare_ours(case, z)}, {}
     copies = {'vector-quantize-pytorch': 4 if case.training else 2, 'cdist': 2}
     prepare = {'vector-quantize-pytorch': prepare_theirs, 'cdist': prepare_cdist}
-    for name, function in prepare.items():
+    for name, function in ((name, prepare[name]) for name in peers):
         needs = copies[name] * case.dense_bytes
         if name == 'cdist' and (case.training or case.kind != 'RQ'):
             continue

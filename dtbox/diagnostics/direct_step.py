@@ -8,6 +8,8 @@ recomputed.
 """
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -63,15 +65,21 @@ class Baseline:
         optim: its optimizers.
         stage: 0 or 1.
         text: whether the text tower is in memory; it is never run, as in the published code.
+        half: autocast of networks and losses to bfloat16; the search stays in float32, as dtbox's.
     """
 
-    def __init__(self, model: torch.nn.Module, optim: object, stage: int, text: bool = True) -> None:
+    def __init__(self, model: torch.nn.Module, optim: Any, stage: int, text: bool = True,
+                 half: bool = False) -> None:
         self.model, self.optim = model, optim
-        self.stage = stage
+        self.stage, self.half = stage, half
         self.text = TEXTS.build(dict(type='SigLIPText', name=VISION)).requires_grad_(False) if text else None
 
     def quantize(self, quantizer: torch.nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Residual quantization of x [B,N,C] by a shared table, statistics by one-hot: (features, commitment)."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self._quantize(quantizer, x.float())
+
+    def _quantize(self, quantizer: torch.nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         book = quantizer.codebooks[0]
         table, residual = book.weight, x.detach().clone()
         total, loss = torch.zeros_like(x), 0.0
@@ -90,12 +98,13 @@ class Baseline:
     @torch.no_grad()
     def update(self, book: torch.nn.Module, vectors: torch.Tensor, codes: torch.Tensor) -> None:
         """One update of the averages and of the table (RQ-VAE, arXiv 2203.01941; restart of unused codes)."""
-        hot = torch.zeros(book.size, len(codes)).scatter_(0, codes[None], 1.0)
+        hot = torch.zeros(book.size, len(codes), device=codes.device).scatter_(0, codes[None], 1.0)
         book.cluster_size.mul_(book.decay).add_(hot.sum(1), alpha=1 - book.decay)
         book.embed_sum.mul_(book.decay).add_(hot @ vectors, alpha=1 - book.decay)
         copies = -(-book.size // len(vectors))
         rows = vectors.repeat(copies, 1)
-        rows = (rows + torch.rand_like(rows) * 0.01 / rows.shape[1] ** 0.5)[torch.randperm(len(rows))[:book.size]]
+        order = torch.randperm(len(rows), device=rows.device)[:book.size]
+        rows = (rows + torch.rand_like(rows) * 0.01 / rows.shape[1] ** 0.5)[order]
         kept = (book.cluster_size >= 1).float()[:, None]
         book.embed_sum.mul_(kept).add_(rows * (1 - kept))
         book.cluster_size.mul_(kept[:, 0]).add_(1 - kept[:, 0])
@@ -104,6 +113,22 @@ class Baseline:
 
     def step(self, images: torch.Tensor) -> dict[str, float]:
         """Run one step on images [B,3,H,W] in [-1,1]; return dict term -> float."""
+        with self.autocast(images):
+            reconstructions, terms = self.compute_objective(images)
+        self.update_weights('generator', terms['total'])
+        if self.stage:
+            discriminator = self.model.discriminator
+            with self.autocast(images):
+                loss = leaky_hinge(discriminator(images), discriminator(reconstructions.detach()))
+            self.update_weights('discriminator', loss)
+        return {name: float(term.detach()) for name, term in terms.items()}
+
+    def autocast(self, images: torch.Tensor) -> torch.autocast:
+        """Return the autocast context of a step, on the device of its images."""
+        return torch.autocast(images.device.type, torch.bfloat16, enabled=self.half)
+
+    def compute_objective(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return (reconstructions [B,3,H,W], dict term -> scalar); `total` is what is minimised."""
         reconstructions, z_semantic, pooled, commitment = self.reconstruct(images)
         t11, t_pool = self.teach(images)
         l2 = F.mse_loss(reconstructions, images)
@@ -117,12 +142,7 @@ class Baseline:
             discriminator.requires_grad_(True)
             sides = [torch.autograd.grad(t, last, retain_graph=True)[0] for t in (l2 + lpips, term)]
             total = total + adaptive_weight(*sides) * 0.75 * term
-        self.update_weights('generator', total)
-        if self.stage:
-            self.update_weights('discriminator',
-                                leaky_hinge(discriminator(images), discriminator(reconstructions.detach())))
-        terms = dict(l2=l2, lpips=lpips, semantic_pooled=s_pool, total=total)
-        return {name: float(term.detach()) for name, term in terms.items()}
+        return reconstructions, dict(l2=l2, lpips=lpips, semantic_pooled=s_pool, total=total)
 
     def reconstruct(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return reconstructions, semantic features, pooled embedding and commitment."""
