@@ -27,7 +27,7 @@ def build(page: Page) -> None:
                 words = gr.Textbox(label='words nearest to the patch', interactive=False)
             with gr.Column(scale=2, min_width=360):
                 table = page.make_table(HEAD, 'codes of the patch: click one to see what it stands for',
-                                        elem_id='codes', column_widths=['13%', '9%', '10%', '16%', '28%', '24%'])
+                                        elem_id='codes', column_widths=['18%', '11%', '10%', '14%', '25%', '22%'])
                 status = gr.Markdown('')
         patches = page.make_gallery('patches of held-out images that have this code', columns=8)
         last = gr.State('', time_to_live=IDLE)

@@ -71,7 +71,8 @@ def _build_drawing(page: Page, note: Any, tab: Any) -> None:
     image = page.make_image('drawing: click a place to see how sure the model was', elem_id='drawing', height=420)
     place = gr.Slider(0, 1, 0, step=1, label='place')
     table = page.make_table(['stream', 'depth', 'code', 'probability', 'most likely codes'],
-                            'codes of the place, given those before; without guidance and temperature')
+                            'codes of the place, given those before; without guidance and temperature',
+                            column_widths=['20%', '14%', '14%', '22%', '30%'])
 
     def take_defaults(run: str, shown: Any) -> list[Any]:
         opened = page.runs.get(run)
