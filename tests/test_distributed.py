@@ -7,9 +7,10 @@ from dtbox.testing.rank_group import SHARED
 from tests.distributed import collectives
 from tests.test_imports import imports, modules  # noqa: F401
 
-ALLOWED = ('distributed', 'training.launch', 'training.parallel', 'sizing.scale_ranks', 'testing.rank_group')
+ALLOWED = ('distributed', 'training.launch', 'training.parallel', 'sizing.scale_ranks', 'testing.rank_group',
+           'diagnostics.gpu.ranks')
 """Modules that may import torch.distributed or mmengine.dist: the library itself, and those that launch ranks, shard
-models or count messages."""
+models, count messages, or check that a machine's library works."""
 
 
 def test_one_module_calls_collectives(modules):  # noqa: F811

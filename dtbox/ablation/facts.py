@@ -7,7 +7,6 @@ import time
 from typing import Any, Callable
 
 import torch
-from torch import Tensor
 
 
 def compute_tokenizer_facts(tokenizer: Any) -> dict[str, float]:
@@ -87,7 +86,7 @@ def measure_rates(tokenizer: Any, images: int = 16, calls: int = 5) -> dict[str,
     return {name: round(images * rate, 2) for name, rate in rates.items()}
 
 
-def _make_text_tokens(tokenizer: Any, images: int) -> Tensor:
+def _make_text_tokens(tokenizer: Any, images: int) -> torch.Tensor:
     """Return zeros [B,L,W] in the place of the tokens of the texts that guide a decoder; their tower is not timed."""
     asked = tokenizer.decoder.guidance
     return torch.zeros(images, asked.length, asked.width)

@@ -122,9 +122,9 @@ def test_rates_by_hand():
         return {}
     tokenizer = torch.nn.Linear(1, 1)
     tokenizer.image_size, tokenizer.decoder = (8, 8), True
-    tokenizer.reads = ['pixel']
+    tokenizer.reads, tokenizer.guided = ['pixel'], False
     tokenizer.check_streams = lambda names: ['pixel']
-    tokenizer.encode, tokenizer.decode = lambda images, names: compute(0.02), lambda codes: compute(0.01)
+    tokenizer.encode, tokenizer.decode = lambda images, names: compute(0.02), lambda codes, texts: compute(0.01)
     rates = measure_rates(tokenizer, images=4, calls=3)
     assert 4 / 0.04 < rates['encode_rate'] <= 4 / 0.02 and 4 / 0.02 < rates['decode_rate'] <= 4 / 0.01
     assert tokenizer.training

@@ -15,8 +15,9 @@ from tests.test_imports import imports, modules  # noqa: F401
 
 OPENERS = {'dtbox.apis.building.build_for_use': ('apis.opening',),
            'dtbox.extend.record.warn_changes': ('apis.opening',),
-           'dtbox.training.checkpoint': ('apis.opening', 'converters.run_folder')}
-"""What opens weights -> modules outside of training/ that may import it; the last one writes them."""
+           'dtbox.training.checkpoint': ('apis.opening', 'converters.run_folder', 'diagnostics.gpu.resuming')}
+"""What opens weights -> modules outside of training/ that may import it; of the last, one writes them, and one compares
+whole checkpoints bit by bit."""
 
 
 @pytest.fixture(scope='module')

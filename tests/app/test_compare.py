@@ -32,5 +32,5 @@ def test_other_pixels_are_not_ranked(opened, image):
 
 
 def test_one_run_is_not_compared(opened, image):
-    with pytest.raises(InputError, match='1 runs were chosen; this tab compares 2 to 6'):
+    with pytest.raises(InputError, match='1 run was chosen; this tab compares 2 to 6'):
         compare([opened], image)

@@ -38,7 +38,7 @@ def test_a_grid(tmp_path):
         write_record(str(tmp_path / 'trials' / name), dict(status=status, reason='', hashes=dict.fromkeys(HASHES, 'h')))
     assert runs.is_grid(str(tmp_path)) and not runs.is_grid(str(tmp_path / 'trials'))
     sentence, found = runs.read_grid(str(tmp_path))
-    assert sentence == 'decoupling: 3 trials have begun, 1 are done, 1 failed'
+    assert sentence == 'decoupling: 3 trials have begun, 1 done, 1 failed'
     assert [one.row for one in found] == [['a', 'done', ''], ['b', 'failed', ''], ['c', 'no log', '']]
 
 

@@ -43,7 +43,7 @@ def test_a_folder(opened, tmp_path, shown):
     (tmp_path / 'b.png').write_text('no image')
     gallery = search.make_gallery(opened, str(tmp_path))
     assert gallery.keys == ['in/a.png']
-    assert gallery.note.startswith('1 files could not be read, the first: the file b.png')
+    assert gallery.note.startswith('1 file could not be read, the first: the file b.png')
     (tmp_path / 'empty').mkdir()
     with pytest.raises(InputError, match='there are no images to search in'):
         search.make_gallery(opened, str(tmp_path / 'empty'))

@@ -10,6 +10,7 @@ import torch
 from dtbox.app.functions.images import show_image
 from dtbox.app.functions.reconstruct import Reconstructed, reconstruct
 from dtbox.app.opened import Opened
+from dtbox.counts import format_count
 from dtbox.drawing.sheets import compute_difference
 from dtbox.errors import InputError
 
@@ -56,7 +57,8 @@ def compare(runs: Sequence[Opened], image: object) -> Compared:
         InputError: too few or too many runs, one without decoder.
     """
     if not FEWEST <= len(runs) <= MOST:
-        raise InputError(f'{len(runs)} runs were chosen; this tab compares {FEWEST} to {MOST}. Tick others, or start '
+        raise InputError(f'{format_count(len(runs), "run", "was")} chosen; this tab compares '
+                         f'{FEWEST} to {MOST}. Tick others, or start '
                          'the page with more: dtbox app RUN RUN.')
     shown = [show_image(opened, image) for opened in runs]
     made = [reconstruct(opened, one) for opened, one in zip(runs, shown)]

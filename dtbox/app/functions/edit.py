@@ -17,6 +17,7 @@ from dtbox.app.functions.images import Shown
 from dtbox.app.functions.inspector import check_code
 from dtbox.app.functions.partial import decode_part, embed_codes, list_words
 from dtbox.app.opened import Opened
+from dtbox.counts import format_count
 from dtbox.drawing.sheets import to_uint8
 from dtbox.errors import InputError
 from dtbox.layout import Grid, Scales
@@ -80,8 +81,8 @@ def set_table(opened: Opened, codes: Codes, stream: str, rows: Sequence[Sequence
     """
     wanted = codes[stream]
     if len(rows) != wanted.shape[1] or any(len(row) != wanted.shape[2] for row in rows):
-        raise InputError(f'the table of {stream} has {len(rows)} rows; expected {wanted.shape[1]} of '
-                         f'{wanted.shape[2]} codes, a row a token. Undo what added or removed rows.')
+        raise InputError(f'the table of {stream} has {format_count(len(rows), "row")}; expected {wanted.shape[1]} of '
+                         f'{format_count(wanted.shape[2], "code")}, a row a token. Undo what added or removed rows.')
     values = []
     for token, row in enumerate(rows):
         for depth, cell in enumerate(row):

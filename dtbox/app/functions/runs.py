@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from dtbox.ablation.folder import GridFolder
 from dtbox.ablation.progress import read_progress
 from dtbox.ablation.trial import read_record
+from dtbox.counts import format_count
 from dtbox.drawing.curves import draw_curves
 from dtbox.errors import InputError
 from dtbox.report.run_files import read_results
@@ -75,7 +76,7 @@ def read_grid(folder: str) -> tuple[str, list[Progress]]:
     failed = sum(one.state in ('failed', 'diverged', 'killed', 'timeout') for one in found)
     rest = f', {failed} failed' if failed else ''
     name = about.get('name', os.path.basename(folder))
-    return f'{name}: {len(found)} trials have begun, {done} are done{rest}', found
+    return f'{name}: {format_count(len(found), "trial", "has")} begun, {done} done{rest}', found
 
 
 def list_scores(folder: str) -> list[list[str]]:
@@ -91,7 +92,7 @@ def draw_history(folder: str, path: str) -> bool:
     rows = read_rows(run.history)
     if not rows:
         return False
-    draw_curves(rows, path, f'{run.name}: {len(rows):,} rows of its history')
+    draw_curves(rows, path, f'{run.name}: {format_count(len(rows), "row")} of its history')
     return True
 
 

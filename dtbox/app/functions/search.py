@@ -13,6 +13,7 @@ import numpy as np
 from dtbox.apis.reconstruction import find_images
 from dtbox.app.functions.images import Shown
 from dtbox.app.opened import BATCH, COUNTED, Opened
+from dtbox.counts import format_count
 from dtbox.diagnostics.patches import choose_evenly
 from dtbox.drawing.sheets import to_uint8
 from dtbox.errors import InputError
@@ -75,7 +76,7 @@ def make_gallery(opened: Opened, folder: str | None = None) -> Gallery:
         raise InputError(f'there are no images to search in {folder or opened.name}'
                          f'{f": {bad[0]}" if bad else "."} Give a folder of images: --images DIR.')
     joined = {name: np.concatenate([part[name] for part in vectors]) for name in vectors[0]}
-    note = f'{len(bad)} files could not be read, the first: {bad[0]}' if bad else ''
+    note = f'{format_count(len(bad), "file")} could not be read, the first: {bad[0]}' if bad else ''
     return Gallery(keys, np.concatenate(pixels), joined, note)
 
 

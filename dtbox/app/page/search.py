@@ -9,6 +9,7 @@ from dtbox.app.functions.images import Shown, enlarge
 from dtbox.app.functions.shards import check_run
 from dtbox.app.opened import Opened
 from dtbox.app.page.frame import Page
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 SPACES = 4
@@ -40,7 +41,7 @@ def build(page: Page) -> None:
                 raise InputError(wrong)
             yield ['Searching all shards ...', *skip]
             found = search.search_shards(opened, sources.catalog, shown, words)
-            yield [f'{sources.catalog.rows:,} rows were compared.', *list_rows(gr, found)]
+            yield [f'{format_count(sources.catalog.rows, "row", "was")} compared.', *list_rows(gr, found)]
             return
         folder = sources.images if place == FOLDER else None
         key = f'gallery/{folder or ""}'
@@ -49,7 +50,7 @@ def build(page: Page) -> None:
         gallery = opened.keep(key, lambda: search.make_gallery(opened, folder))
         found = (search.search_text(opened, gallery, words) if shown is None else
                  search.search_image(opened, gallery, shown))
-        yield [f'{len(gallery.keys):,} images were compared. {gallery.note}', *list_rows(gr, found)]
+        yield [f'{format_count(len(gallery.keys), "image", "was")} compared. {gallery.note}', *list_rows(gr, found)]
 
     def search_image(run_name: str, shown: Shown | None, place: str) -> Iterator[list[Any]]:
         opened, image = page.need_shown(shown)

@@ -39,7 +39,7 @@ def build(page: Page) -> None:
         i = int(number or 0)
         images = [(clip.frames[i], 'frame'), (clip.made[i], 'reconstruction')]
         if i and name in clip.changed:
-            images.append((draw_changes(clip.frames[i], clip.changed[name][i - 1]), f'{name} codes changed'))
+            images.append((draw_changes(clip.frames[i], clip.changed[name][i - 1]), f'changed codes of {name}'))
         return [[(enlarge(pixels, 256), line) for pixels, line in images]]
     page.listen(button.click, measure, [page.run, files], [state, table, frame, stream, pair], note,
                 show_progress='minimal')

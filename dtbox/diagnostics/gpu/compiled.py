@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from dtbox.counts import format_count
 from dtbox.diagnostics.gpu import models
 from dtbox.diagnostics.gpu.results import Report, Skipped
 from dtbox.diagnostics.gpu.settings import Settings
@@ -44,5 +45,5 @@ def compare(settings: Settings, report: Report, batch: int) -> None:
                                               compiled=lambda: task.train_step(data, optim))))
     for name, value in seconds.items():
         report.measure(f'a step, {name}', 1000 * value, 'ms',
-                       f'{batch} images of {task.tokenizer.image_size[0]} pixels, float32 without TF32')
+                       f'{format_count(batch, "image")} of {task.tokenizer.image_size[0]} pixels, float32 without TF32')
     report.measure('compiled over eager', seconds['compiled'] / seconds['eager'], 'x')

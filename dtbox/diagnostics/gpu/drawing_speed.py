@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 
 from dtbox.apis.mllm_opening import place_model
+from dtbox.counts import format_count
 from dtbox.diagnostics.gpu import models
 from dtbox.diagnostics.gpu.results import Report
 from dtbox.diagnostics.gpu.settings import Settings
@@ -69,4 +70,4 @@ def measure(settings: Settings, report: Report) -> None:
     places = model.places
     for (name, seconds), count in zip(take_medians(settings.time(calls, 0.25, rounds=2)).items(), counts):
         report.measure(f'drawings, {name}', count / seconds, 'images/s',
-                       f'{1000 * seconds / places:.3g} ms a place, {places} places, guidance 2')
+                       f'{1000 * seconds / places:.3g} ms a place, {format_count(places, "place")}, guidance 2')

@@ -6,6 +6,7 @@ import tempfile
 
 import torch
 
+from dtbox.counts import format_count
 from dtbox.diagnostics.gpu import models
 from dtbox.diagnostics.gpu.base_step import build_step, make_recipe
 from dtbox.diagnostics.gpu.results import Report
@@ -33,10 +34,10 @@ def check(settings: Settings, report: Report) -> None:
         predicted = description.memory(batch)
         detail = f'predicted {predicted / 1e9:.3g} GB, measured over predicted {value / predicted:.2f}'
         if settings.gpu:
-            report.check(f'a step of {batch} images', BOUNDS[0] <= value / predicted <= BOUNDS[1], detail, value / 1e9,
-                         'GB')
+            report.check(f'a step of {format_count(batch, "image")}', BOUNDS[0] <= value / predicted <= BOUNDS[1],
+                         detail, value / 1e9, 'GB')
         else:
-            report.measure(f'a step of {batch} images', value / 1e9, 'GB', detail)
+            report.measure(f'a step of {format_count(batch, "image")}', value / 1e9, 'GB', detail)
     each = (measured[1] - measured[0]) / (batches[1] - batches[0])
     report.measure('an image more', each / 1e9, 'GB', f'predicted {description.activations / 1e9:.3g} GB')
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import pprint
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import torch
 from PIL import Image
 
 from dtbox.config import load_config
+from dtbox.counts import format_count
 from dtbox.diagnostics.gpu import models
 from dtbox.diagnostics.gpu.results import Report
 from dtbox.diagnostics.gpu.settings import Settings
@@ -40,7 +40,7 @@ def check(settings: Settings, report: Report) -> None:
             resumed = train(config, f'{folder}/cut', ITERATIONS, resume=True)
         wrong = find_differences(whole, resumed)
         report.check(f'{ITERATIONS} iterations, {amp or "float32"}', not wrong,
-                     f'{len(wrong)} entries of the checkpoint differ, such as {", ".join(wrong[:3])}' if wrong else
+                     f'{format_count(len(wrong), "entry", "differs")}, such as {", ".join(wrong[:3])}' if wrong else
                      'weights, codebooks, moments, random states: all bits equal')
     logging.disable(logging.NOTSET)
 
@@ -87,7 +87,7 @@ def train(config: str, folder: str, iterations: int, resume: bool = False) -> di
     runner = Runner.from_config(load_config(config, {'train_cfg.max_iters': iterations}), work_dir=folder,
                                 resume=resume)
     runner.train()
-    return checkpoint.load(os.path.join(folder, 'checkpoint.pth'))
+    return checkpoint.load(folder)
 
 
 def find_differences(one: Any, other: Any, path: str = '') -> list[str]:

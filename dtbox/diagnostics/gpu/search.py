@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.diagnostics.gpu.results import Report
 from dtbox.diagnostics.gpu.settings import Settings
 from dtbox.quantizers.search import nearest_codes
@@ -32,14 +33,14 @@ def check(settings: Settings, report: Report) -> None:
         excess = measure_excess(z[differ], table, found[differ], wanted[differ])
         other = int((nearest_codes(z, table) != found).sum())
         report.check(f'{m:,} vectors, {k:,} x {c}', bool((excess <= 1).all()),
-                     f'{int(differ.sum())} codes differ from float64' + (
+                     f'{format_count(int(differ.sum()), "code", "differs")} from float64' + (
                          f', by {float(excess.max()):.2g} of the rounding error at most' if len(excess) else '')
                      + f', {other} from those of the CPU')
     half = settings.choose(1024, 64)
     rows = torch.randn(half, 8, generator=torch.Generator().manual_seed(1))
     codes = nearest_codes(rows.to(settings.device), torch.cat([rows, rows]).to(settings.device)).cpu()
     report.check('rows that are there twice: the first', bool((codes == torch.arange(half)).all()),
-                 f'{int((codes >= half).sum())} codes of the second')
+                 f'{format_count(int((codes >= half).sum()), "code")} of the second')
 
 
 def search_plainly(z: Tensor, table: Tensor, rows: int = 128) -> Tensor:
