@@ -1,11 +1,13 @@
-"""A rehearsal on two images: what would go wrong in a later iteration, in the first evaluation or in a hook is found
-before the run folder is touched, and the run then begins as if there had been none.
+"""A rehearsal on two images, of a mixture on some of each dataset: what would go wrong in a later iteration, in the
+first evaluation or in a hook is found before the run folder is touched, and the run then begins as if there had been
+none.
 
 Weights, buffers, attributes and random states are put back, gradients are freed as they come, no optimizer steps and no
 codebook is updated. All parts take part that do so by the end of the run, such as a discriminator that begins late.
 """
 from __future__ import annotations
 
+import bisect
 import contextlib
 import copy
 from dataclasses import replace
@@ -60,8 +62,8 @@ class DryOptimizer(OptimWrapper):
 
 def rehearse_training(task: Task, optimizers: OptimWrapperDict, loader: DataLoader, hooks: Mapping[str, Hook],
                       max_iters: int) -> None:
-    """Run the last iteration of a run on two images of its first batch, without a trace; then hooks that have a
-    `rehearse(task, batch)`.
+    """Run the last iteration of a run on two images of its first batch, of a mixture on a sample of each dataset,
+    without a trace; then hooks that have a `rehearse(task, batch)`.
 
     Args:
         task: on its device, not wrapped.
@@ -71,8 +73,8 @@ def rehearse_training(task: Task, optimizers: OptimWrapperDict, loader: DataLoad
         InputError: the step or a hook fails. Values that are not finite are left to the run.
     """
     with without_trace(task), freeing_gradients(task):
-        batch = read_few(loader, next(iter(loader.batch_sampler)), 'train_dataloader.dataset',
-                         task.batch_type)
+        places = choose_training_places(loader.dataset, next(iter(loader.batch_sampler)))
+        batch = read_few(loader, places, 'train_dataloader.dataset', task.batch_type)
         if distributed.is_set_anywhere(not len(batch)):
             return  # the first iteration tells why, or finds others
         task.train()
@@ -87,7 +89,7 @@ def rehearse_training(task: Task, optimizers: OptimWrapperDict, loader: DataLoad
 
 
 def rehearse_evaluation(task: Task, loader: DataLoader, metrics: Mapping[str, Any]) -> None:
-    """Evaluate two held-out images, without a trace.
+    """Evaluate two held-out images, of a mixture two of each dataset, without a trace.
 
     Args:
         task: on its device.
@@ -98,27 +100,45 @@ def rehearse_evaluation(task: Task, loader: DataLoader, metrics: Mapping[str, An
         InputError: a metric fails.
     """
     with without_trace(task), torch.no_grad():
-        batch = read_few(loader, list(loader.sampler), 'val_dataloader.dataset', task.batch_type)
-        if distributed.is_set_anywhere(not len(batch)):
+        batches = [read_few(loader, places[:IMAGES], 'val_dataloader.dataset', task.batch_type)
+                   for places in divide_places(loader.dataset, list(loader.sampler))]
+        if distributed.is_set_anywhere(not all(map(len, batches))):
             return
         task.eval()
         with explained('an evaluation of two images fails'):
-            batch = task.prepare(batch)
-            outputs, context = task.predict(batch), task.eval_context(loader.dataset)
+            batches = [task.prepare(batch) for batch in batches]
+            outputs, context = [task.predict(batch) for batch in batches], task.eval_context(loader.dataset)
         context = replace(context, embed_text=context.embed_text and embed_few(context.embed_text))
         for name, metric in metrics.items():
             with at(f'val_evaluator.{name}'), explained('the metric fails on two images'):
                 evaluator = SetEvaluator([] if metric is None else [metric])
                 evaluator.setup(context)
-                evaluator.update(batch, outputs)
+                for batch, output in zip(batches, outputs):
+                    evaluator.update(batch, output)
                 evaluator.results()
 
 
+def divide_places(dataset: Any, places: Sequence[int]) -> list[list[int]]:
+    """Return places by the dataset of a mixture that they are of; those of other data are in one list. A dataset
+    without any is left out, as are lists of none."""
+    parts: dict[int, list[int]] = {}
+    for place in places:
+        number = bisect.bisect_right(getattr(dataset, 'boundaries', []), place % len(dataset))
+        parts.setdefault(number, []).append(place)
+    return list(parts.values()) or [[]]
+
+
+def choose_training_places(dataset: Any, places: Sequence[int]) -> list[int]:
+    """Return the first places of a batch, of a mixture the first of every dataset: of one that the batch has nothing
+    of, its first sample."""
+    firsts = [part[0] for part in divide_places(dataset, [*places, 0, *getattr(dataset, 'boundaries', [])])]
+    return [*firsts, *(place for place in places if place not in firsts)][:max(IMAGES, len(firsts))]
+
+
 def read_few(loader: DataLoader, places: Sequence[int], where: str, kind: type = Batch) -> Any:
-    """Return a batch of a `kind` of the first samples at `places` of a loader's data set, as the loader would make
-    it."""
+    """Return a batch of a `kind` of the samples at `places` of a loader's data set, as the loader would make it."""
     with at(where), explained('the first samples cannot be read'):
-        batch = loader.collate_fn([loader.dataset[place] for place in list(places)[:IMAGES]])
+        batch = loader.collate_fn([loader.dataset[place] for place in places])
         if not isinstance(batch, kind):
             raise InputError(f'the samples make a {type(batch).__name__}; the task reads a {kind.__name__}. Take '
                              'another data set, or end the pipeline with dict(type=\'PackImage\').')

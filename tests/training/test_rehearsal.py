@@ -12,7 +12,7 @@ from dtbox.errors import InputError
 from dtbox.evaluation import Metric, MetricInfo
 from dtbox.training import startup
 from dtbox.training.checkpoint import get_random_state
-from dtbox.training.rehearsal import rehearse_evaluation, rehearse_training
+from dtbox.training.rehearsal import choose_training_places, divide_places, rehearse_evaluation, rehearse_training
 from dtbox.training.runner import Runner
 
 
@@ -114,3 +114,20 @@ def test_no_trace(tiny_config, tmp_path):
     assert all(p.grad is None for p in task.parameters()) and not cache.exists()
     assert task.teacher.shared_trunk == 'unknown' and not task._checked
     assert all(not quantizer.book(0).pending for quantizer in task.quantizers.values())
+
+
+@pytest.mark.parametrize('places, chosen', [
+    ([4, 1, 5], [4, 1, 9]),           # of the first, the second and the third dataset; the third has none in the batch
+    ([104, 103, 110], [104, 103, 110]),  # of another epoch
+    ([12, 11, 10, 13], [12, 0, 4])])
+def test_every_dataset_of_a_mixture_takes_part(places, chosen):
+    """Three datasets of 4, 5 and 11 samples: the first place of each in a batch, else its first sample."""
+    mixture = type('Mixture', (list,), dict(boundaries=[4, 9]))(range(20))
+    assert sorted(choose_training_places(mixture, places)) == sorted(chosen)
+    assert choose_training_places(list(range(20)), places) == places[:2]
+
+
+def test_places_by_dataset():
+    mixture = type('Mixture', (list,), dict(boundaries=[4, 9]))(range(20))
+    assert divide_places(mixture, [0, 3, 9, 19, 10]) == [[0, 3], [9, 19, 10]]
+    assert divide_places([1, 2, 3], [2, 0]) == [[2, 0]] and divide_places(mixture, []) == [[]]
