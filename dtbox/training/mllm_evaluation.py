@@ -21,7 +21,7 @@ from dtbox.mllm_output import MLLMOutput, Reply
 from dtbox.registry import check_arguments
 from dtbox.sampling import Guidance, SamplingRule, seed_generator
 from dtbox.training.mllm_images import decode, show_images
-from dtbox.values import check_values
+from dtbox.values import Factor, Positive, check_values
 
 CLOSED_LOOP = 'closed_loop'
 """Kind of the caption of one's own drawing."""
@@ -40,13 +40,13 @@ class Settings:
         question: that asks for a caption.
         batch: rows that are generated at a time.
     """
-    scales: Sequence[float] = (1.0,)
-    seeds: int = 1
+    scales: Sequence[Factor] = (1.0,)
+    seeds: Positive = 1
     sampling: Mapping[str, Any] = field(default_factory=dict)
-    max_tokens: int = 32
+    max_tokens: Positive = 32
     closed_loop: bool = True
     question: str = 'what is it?'
-    batch: int = 64
+    batch: Positive = 64
 
 
 def read_settings(values: Mapping[str, Any] | None) -> Settings:

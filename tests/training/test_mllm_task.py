@@ -111,6 +111,8 @@ def test_reduction_by_sum(make, sums):
     (dict(depth_weights=dict(pixel=[0, 0])), 'not all 0'), (dict(depth_weights=dict(pixel=[2, -1])), 'none below 0'),
     (dict(reduction='total'), "`reduction` is 'total'; expected one of mean, sum"),
     (dict(evaluation=dict(scale=2)), 'takes no argument `scale`. Did you mean `scales`'),
+    (dict(evaluation=dict(scales=[2, -1])), 'evaluation.scales.1: `scales.1` is -1; expected a number of at least 0'),
+    (dict(evaluation=dict(batch=0)), '`batch` is 0; expected a whole number of at least 1'),
     (dict(evaluation=dict(sampling=dict(top=2))), '`sampling` takes no argument `top`'),
     (dict(judge=dict(encoder=dict())), 'got the keys encoder')])
 def test_options_that_are_refused(make, options, message):
