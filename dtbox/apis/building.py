@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from dtbox.arguments import describe, refuse
 from dtbox.counts import format_count
@@ -16,6 +17,12 @@ from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.weights.state_dicts import load_into
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+DRAWS = {*(getattr(torch.Tensor, name) for name in ('uniform_', 'normal_', 'erfinv_', 'clamp_', 'mul_', 'add_')),
+         *(getattr(torch.nn.init, name) for name in (
+             'uniform_', 'normal_', 'xavier_uniform_', 'xavier_normal_', 'kaiming_uniform_', 'kaiming_normal_',
+             'orthogonal_'))}
+"""What initialisation draws for a parameter in place; timm's truncated normal distribution takes all of the first but
+the second. PyTorch's own tells no mode of itself, and is drawn."""
 
 
 def parse_dtype(dtype: 'str | torch.dtype') -> torch.dtype:
@@ -49,16 +56,28 @@ def build_for_use(cfg: Mapping[str, Any], state: dict[str, torch.Tensor], source
 def build_with(cfg: Mapping[str, Any], state: dict[str, torch.Tensor], source: str) -> VisualTokenizer:
     """Build a tokenizer around the tensors of a state dict: nothing is initialised first, nothing is there twice.
 
-    Models that compute with numbers when they are built, or have tensors that no state dict holds, are built as usual,
-    and the weights copied.
+    Models that compute with numbers when they are built, or have tensors that no state dict holds, are built with
+    memory, yet no numbers are drawn for parameters; those that keep tensors elsewhere have the weights copied.
     """
     with limit_tensors(state, source):
         model = _without_memory(cfg)
-        empty = model is not None
-        if not empty:
-            model = TOKENIZERS.build(cfg, where='model.tokenizer')
-    load_into(model, state, source, assign=empty)
+        assign = model is not None
+        if model is None:
+            with _Undrawn():
+                model = TOKENIZERS.build(cfg, where='model.tokenizer')
+            assign = not any(isinstance(value, torch.Tensor) for module in model.modules()
+                             for value in vars(module).values())
+    load_into(model, state, source, assign=assign)
     return model
+
+
+class _Undrawn(TorchFunctionMode):
+    """Within the block, parameters that would be drawn are left as they come: a state dict brings all of them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        target = args[0] if args else kwargs.get('tensor')
+        return target if func in DRAWS and isinstance(target, torch.nn.Parameter) else func(*args, **kwargs)
 
 
 class TooLarge(InputError):
@@ -95,7 +114,7 @@ def limit_tensors(state: Mapping[str, torch.Tensor], source: str) -> Iterator[No
 def _without_memory(cfg):
     """Return the model on the meta device, or None where it is not all parameters and saved buffers."""
     try:
-        with torch.device('meta'):
+        with torch.device('meta'), _Undrawn():
             model = TOKENIZERS.build(cfg, where='model.tokenizer')
     except TooLarge:
         raise

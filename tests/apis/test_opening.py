@@ -5,9 +5,10 @@ import os
 
 import pytest
 import torch
+from timm.layers import trunc_normal_
 
 import dtbox
-from dtbox.apis import open_config
+from dtbox.apis import building, open_config
 from dtbox.apis.opening import open_task, open_tokenizer, read_weights
 from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
@@ -79,3 +80,32 @@ def test_weights_that_a_config_starts_from(tiny_config, opened):
     first, second, trained = (m.state_dict() for m in (start.model, again.model, opened[2].model))
     assert all(torch.equal(first[k], second[k]) for k in first)
     assert not torch.equal(first['encoders.trunk.trunk.pos_embed'], trained['encoders.trunk.trunk.pos_embed'])
+
+
+class Turned(torch.nn.Module):
+    """Has a buffer of its own that no state dict holds, and parameters that are drawn in several ways."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(3, 3)
+        self.table = torch.nn.Parameter(torch.empty(4, 3))
+        trunc_normal_(self.table)
+        torch.nn.init.normal_(self.net.weight)
+        self.norm = torch.nn.LayerNorm(3)
+        self.register_buffer('angles', torch.arange(3.) / 10, persistent=False)
+
+
+def test_nothing_is_drawn_for_weights_that_come(monkeypatch):
+    """A model with a computed buffer, which cannot be built without memory: its buffer is computed, its norms are as
+    they begin, and no number is drawn for a parameter that the weights bring anyway."""
+    monkeypatch.setattr(building.TOKENIZERS, 'build', lambda cfg, where: Turned())
+    state = {name: torch.full_like(value, 7.) for name, value in Turned().state_dict().items()}
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    model = building.build_with({}, state, 'a file')
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert model.angles.tolist() == pytest.approx([0, 0.1, 0.2]) and not model.angles.is_meta
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    with building._Undrawn():
+        assert Turned().norm.weight.tolist() == [1, 1, 1] and torch.randn(2).shape == (2,)
+    assert not torch.equal(torch.random.get_rng_state(), before)
