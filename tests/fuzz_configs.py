@@ -6,7 +6,7 @@ A CONFIG is a file; without any, all recipes under configs/, each at its `tiny` 
 times with a fixed seed: a value is replaced by an odd one, a key is deleted or misspelt, two neighbours change places,
 a `type` is unknown. A mutation goes up to the end of the checks before the run; with `--train` two iterations follow,
 with the evaluation (of a few images) and the figures. Prints a table; exit code 1 where one ended in a traceback, or in
-an error after the run folder was touched. Takes half a minute of CPU time a recipe, with `--train` five.
+an error after the run folder was touched, or where a recipe as it is does not train. Takes half a minute of CPU time a recipe, with `--train` five.
 """
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ from dtbox.cli.guard import is_memory_short
 from dtbox.config import load_config, resolve_checked, set_option
 from dtbox.errors import Diverged, InputError
 from tests.cifar_data import write_shards as write_cifar
-from tests.format_data import imagenet
+from tests.format_data import caltech101, flickr8k, imagenet
 from tests.shard_data import write_set
+from tests.tiny_run import write_photos
 
 VALUES: list[Any] = ['abc', '', '2', 0, -1, 1, 7, 1.5, 1e-30, float('nan'), float('inf'), 2 ** 40, None, True, False,
                      [], {}, [1, 'a'], {'a': 1}, {'type': 'Nonsense'}, (0, 0)]
 KINDS = ('replace', 'replace', 'replace', 'replace', 'delete', 'misspell', 'swap', 'type')
-LEFT_OUT = ('tiny', 'plugins', '_base_', 'data_root', 'shards', 'heldout')
+LEFT_OUT = ('tiny', 'plugins', '_base_', 'data_root', 'captions_root', 'shards', 'heldout')
 """Top-level keys that are not mutated: what a training does not read, and where the data are."""
 LIMIT, MEMORY = 120, 8 << 30
 """Seconds of CPU time and bytes that a mutation may take."""
@@ -70,6 +71,15 @@ def load_recipe(path: Path, data: Path) -> Config:
         make = write_cifar if kind == 'CIFAR10' else imagenet
         folder = data / kind
         set_option(cfg, 'data_root', str(folder if folder.exists() else make(folder)))
+    elif kind == 'Photographs':
+        folder = data / 'photographs'
+        if not folder.exists():
+            write_photos(folder, train=6, heldout=4)
+        set_option(cfg, 'data_root', str(folder))
+    elif 'captions_root' in cfg:
+        for key, make in (('data_root', lambda path: caltech101(path, each=20)), ('captions_root', flickr8k)):
+            folder = data / key
+            set_option(cfg, key, str(folder if folder.exists() else make(folder)))
     elif kind == 'Shards':
         shards = write_set(data / path.stem, [3, 3])
         for key in ('shards', 'heldout'):
@@ -259,6 +269,8 @@ def main() -> int:
             start = time.process_time()
             counts: collections.Counter[str] = collections.Counter()
             run = try_run if args.train else try_checks
+            if (whole := run(load_recipe(path, Path(data)))).end != 'trained':
+                raise SystemExit(f'{path} itself is {whole.end}: {whole.said}')
             for change, (end, said) in fuzz(load_recipe(path, Path(data)), args.count, args.seed, run):
                 counts[end] += 1
                 if end in ends[3:] or args.show in (end, 'all'):

@@ -57,6 +57,7 @@ def test_mutations(path, pictures, monkeypatch):
     results = list(fuzz(load_recipe(path, pictures), COUNTS[path.parent.name], 0, run))
     assert [(change, result) for change, result in results if result.end not in ('trained', 'refused')] == []
     assert all(result.said for _, result in results if result.end == 'refused')
+    assert len({result for _, result in results}) > 1, 'every mutation ends alike: the recipe itself cannot train'
 
 
 def test_there_are_enough():
