@@ -6,7 +6,8 @@ A CONFIG is a file; without any, all recipes under configs/, each at its `tiny` 
 times with a fixed seed: a value is replaced by an odd one, a key is deleted or misspelt, two neighbours change places,
 a `type` is unknown. A mutation goes up to the end of the checks before the run; with `--train` two iterations follow,
 with the evaluation (of a few images) and the figures. Prints a table; exit code 1 where one ended in a traceback, or in
-an error after the run folder was touched, or where a recipe as it is does not train. Takes half a minute of CPU time a recipe, with `--train` five.
+an error after the run folder was touched, or where a recipe as it is does not train. Takes half a minute of CPU time a
+recipe, with `--train` five.
 """
 from __future__ import annotations
 

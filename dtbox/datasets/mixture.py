@@ -122,7 +122,7 @@ class Mixture(PairDataset):
             read=1)); None is FixedCounts.
         seed: of all of them.
         separate_sets: put the name of a dataset after the names of its sets (`variants_draw`), so that each dataset is
-            scored by itself.
+            scored by itself; a dataset without sets is one, by its name.
 
     Raises:
         InputError: no dataset, or datasets whose samples do not go into one batch.
@@ -161,8 +161,8 @@ class Mixture(PairDataset):
         key = item['key'] = f'{name}/{item["key"]}'
         if 'conversation' in item:
             item['conversation'] = replace(item['conversation'], key=key)
-        if self.separate_sets and 'set' in item:
-            item['set'] = f'{item["set"]}_{name}'
+        if self.separate_sets:
+            item['set'] = self._name_set(item.get('set', ''), name)
         return dict(item, label=-1) if 'label' in item else item
 
     def set_seed(self, seed: int) -> None:
@@ -205,9 +205,13 @@ class Mixture(PairDataset):
 
     @property
     def sets(self) -> list[str]:
-        """Sets of the samples, in order."""
-        return [f'{part}_{name}' if self.separate_sets else part for name, dataset in self.datasets.items()
-                for part in dataset.sets]
+        """Sets of the samples, in order. Those of a dataset without sets have '', or its name where sets are kept
+        apart."""
+        return [self._name_set(part, name) for name, dataset in self.datasets.items()
+                for part in getattr(dataset, 'sets', None) or [''] * len(dataset)]
+
+    def _name_set(self, part, name):
+        return part if not self.separate_sets else f'{part}_{name}' if part else name
 
     @property
     def boundaries(self) -> list[int]:

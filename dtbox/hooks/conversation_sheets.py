@@ -1,6 +1,7 @@
 """What a multimodal language model draws and says: sheets of held-out samples in the run folder."""
 from __future__ import annotations
 
+import bisect
 from typing import Any, Sequence
 
 from mmengine.hooks import Hook
@@ -83,10 +84,11 @@ class ConversationSheets(Hook):
 
 
 def _group_by_set(dataset: Any, indices: Sequence[int]) -> list[list[int]]:
-    """Return indices by held-out set, since samples of one set are of one kind."""
-    groups: dict[str, list[int]] = {}
+    """Return indices by held-out set and dataset of a mixture, since samples of one set are of one kind."""
+    groups: dict[tuple[int, str], list[int]] = {}
     for i in indices:
-        groups.setdefault(dataset.sets[i], []).append(i)
+        number = bisect.bisect_right(getattr(dataset, 'boundaries', []), i)
+        groups.setdefault((number, dataset.sets[i] if hasattr(dataset, 'sets') else ''), []).append(i)
     return list(groups.values())
 
 

@@ -6,6 +6,7 @@ import pytest
 from dtbox.datasets import FixedCounts, Mixture, Twemoji
 from dtbox.datasets.mixture import MixtureSampler
 from dtbox.errors import InputError
+from dtbox.registry import DATASETS
 from dtbox.training.dataloaders import build_train_dataloader, build_val_dataloader
 from tests.conversation_data import llava, write_rows
 
@@ -112,6 +113,23 @@ def test_facts_of_a_mixture(config):
     assert data.datasets['read'].broken == 'skip' and data.broken == 'skip'
     with pytest.raises(IndexError):
         data[-1]
+
+
+@pytest.mark.parametrize('apart, sets', [(True, ['names', 'variants_emoji']), (False, ['', 'variants'])])
+def test_a_dataset_without_sets(apart, sets):
+    """Its own name stands for its set where sets are kept apart, in the list as in the samples."""
+    class Bare(Twemoji):
+        sets = property(lambda self: self.missing)
+
+        def __getitem__(self, position):
+            return {key: value for key, value in super().__getitem__(position).items() if key != 'set'}
+    DATASETS.register_module(name='BareTwemoji', module=Bare, force=True)
+    try:
+        data = Mixture(dict(names=dict(type='BareTwemoji', split='variants', limit=2),
+                            emoji=dict(type='Twemoji', split='variants', limit=1)), separate_sets=apart)
+    finally:
+        DATASETS.module_dict.pop('BareTwemoji')
+    assert data.sets == [sets[0]] * 2 + [sets[1]] and [data[i].get('set', '') for i in range(3)] == data.sets
 
 
 def test_mixture_of_pairs():

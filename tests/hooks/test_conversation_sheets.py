@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from dtbox.drawing.sheets import to_uint8
+from dtbox.hooks import conversation_sheets
 from dtbox.hooks.conversation_sheets import ConversationSheets, show_drawings, show_replies
 from dtbox.mllm_output import MLLMOutput, Reply
 
@@ -70,3 +71,10 @@ def test_sheets_of_a_run(tmp_path):
     width, height = Image.open(tmp_path / 'drawings.png').size
     assert width == 2 * 20 + 2 * (3 * 128 + 2 * 6) + 14 and height < 290
     assert not (tmp_path / 'replies.png').exists()
+
+
+def test_groups_of_a_mixture_without_sets():
+    """Samples of two datasets are of two kinds, though neither names a set."""
+    mixture = type('Mixture', (list,), dict(boundaries=[2]))(range(5))
+    assert conversation_sheets._group_by_set(mixture, [0, 1, 2, 4]) == [[0, 1], [2, 4]]
+    assert conversation_sheets._group_by_set(list(range(5)), [0, 4]) == [[0, 4]]
