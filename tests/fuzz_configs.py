@@ -31,12 +31,9 @@ from mmengine.config import Config
 from PIL import Image
 
 from dtbox.cli.guard import is_memory_short
-from dtbox.config import load_config, resolve_checked, set_option
+from dtbox.config import load_config, resolve_checked
 from dtbox.errors import Diverged, InputError
-from tests.cifar_data import write_shards as write_cifar
-from tests.format_data import caltech101, flickr8k, imagenet
-from tests.shard_data import write_set
-from tests.tiny_run import write_photos
+from tests.recipe_data import give_data
 
 VALUES: list[Any] = ['abc', '', '2', 0, -1, 1, 7, 1.5, 1e-30, float('nan'), float('inf'), 2 ** 40, None, True, False,
                      [], {}, [1, 'a'], {'a': 1}, {'type': 'Nonsense'}, (0, 0)]
@@ -66,26 +63,7 @@ def load_recipe(path: Path, data: Path) -> Config:
         path: config file.
         data: folder for the pictures.
     """
-    cfg = load_config(path, tiny=True)
-    kind = cfg.train_dataloader.dataset.type
-    if kind in ('CIFAR10', 'ImageNet'):
-        make = write_cifar if kind == 'CIFAR10' else imagenet
-        folder = data / kind
-        set_option(cfg, 'data_root', str(folder if folder.exists() else make(folder)))
-    elif kind == 'Photographs':
-        folder = data / 'photographs'
-        if not folder.exists():
-            write_photos(folder, train=6, heldout=4)
-        set_option(cfg, 'data_root', str(folder))
-    elif 'captions_root' in cfg:
-        for key, make in (('data_root', lambda path: caltech101(path, each=20)), ('captions_root', flickr8k)):
-            folder = data / key
-            set_option(cfg, key, str(folder if folder.exists() else make(folder)))
-    elif kind == 'Shards':
-        shards = write_set(data / path.stem, [3, 3])
-        for key in ('shards', 'heldout'):
-            set_option(cfg, key, shards)
-    return cfg
+    return give_data(load_config(path, tiny=True), data)
 
 
 # ---- mutations ------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from dtbox.errors import InputError, Stopped
 from dtbox.files import LEFTOVER
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
-from tests.cifar_data import write_shards
+from tests.recipe_data import give_data
 from tests.training import test_paper_runs as paper
 from tests.training.test_resume import same
 
@@ -144,11 +144,9 @@ def make_config(name: str, root: Path):
     if name in paper.RUNS:
         cfg = paper.config(name, root)
     else:
-        cfg = load_config(name, tiny=True)
-        if cfg.train_dataloader.dataset.type == 'CIFAR10':
-            set_option(cfg, 'data_root', str(root / 'cifar'))
+        cfg = give_data(load_config(name, tiny=True), root / 'data')
     # rows of an interval in which a run is resumed average what came after
-    rows = {f'hooks.{hook}.interval': 1 for hook in ('log', 'codebook_health') if hook in cfg.hooks}
+    rows = {f'hooks.{hook}.interval': 1 for hook in ('log', 'codebook_health') if cfg.hooks.get(hook)}
     for key, value in {**OPTIONS, **rows}.items():
         set_option(cfg, key, value)
     return cfg
@@ -248,7 +246,6 @@ def main(argv: list[str] | None = None) -> int:
     total, equal = Counter(), Counter()
     with tempfile.TemporaryDirectory() as place:
         killer = Killer(Path(place))
-        write_shards(Path(place) / 'cifar')
         paper.write_data(Path(place))
         for number, name in enumerate(args.configs or list_recipes()):
             draw, whole = random.Random(f'{args.seed} {name}'), Path(place) / f'{number}'

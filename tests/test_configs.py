@@ -4,34 +4,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from dtbox.config import load_config, resolve, set_option
+from dtbox.config import load_config, resolve
 from dtbox.evaluation import SetEvaluator
 from dtbox.training.build import build_parts
-from tests import format_data
 from tests.class_vectors import class_vectors as class_vectors  # noqa: F401
 from tests.count_recipe_lines import MOST, count_lines, list_model_types
 from tests.photo_samples import need_weights
-from tests.tiny_run import write_photos
+from tests.recipe_data import give_data
 
 CONFIGS = sorted(Path('configs').glob('*.py'))
 
 
 @pytest.fixture
-def tiny(cifar_shards, tmp_path):
-    """A function that returns a config at its own tiny size, resolved; one that needs CIFAR-10 or photographs gets
-    generated pictures."""
+def tiny(tmp_path):
+    """A function that returns a config at its own tiny size, resolved, with generated data where it needs some."""
     def make(path):
         cfg = load_config(path, tiny=True)
-        if cfg.train_dataloader.dataset.type == 'CIFAR10':
-            set_option(cfg, 'data_root', str(cifar_shards))
-        if 'captions_root' in cfg:
-            set_option(cfg, 'data_root', str(format_data.caltech101(tmp_path / 'classes', each=20)))
-            set_option(cfg, 'captions_root', str(format_data.flickr8k(tmp_path / 'captions')))
         if cfg.train_dataloader.dataset.type == 'Photographs':
             need_weights()
-            write_photos(tmp_path, train=6, heldout=4)
-            set_option(cfg, 'data_root', str(tmp_path))
-        return resolve(cfg)
+        return resolve(give_data(cfg, tmp_path))
     return make
 
 

@@ -155,7 +155,7 @@ def test_narrow_dark_and_by_keyboard(visit):
 
 
 def test_a_file_that_is_no_image(visit, tmp_path):
-    """One sentence beside the upload; the image that was there stays."""
+    """One sentence beside the upload, or the wait for it ends in an error."""
     page = visit()
     (tmp_path / 'a.png').write_text('no image')
     page.get_by_label('Remove Image').or_(page.get_by_label('Clear')).first.click()

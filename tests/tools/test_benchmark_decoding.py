@@ -10,13 +10,13 @@ from tools.benchmarks.decoding import main, make_decoder, run_directly
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(benchmark, 'CASES', {'one in small': 4, 'other': 2})
-    monkeypatch.setattr(benchmark, 'make_decoder', lambda side, channels: make_decoder(side, 32))
+    monkeypatch.setattr(benchmark, 'make_decoder', lambda: make_decoder(32))
 
 
 def test_the_direct_way_is_another_way(monkeypatch):
     """Neither the transposed convolution nor the layout of dtbox takes part."""
     monkeypatch.setattr(conv, 'upsample_conv', None), monkeypatch.setattr(conv, 'fast_layout', None)
-    assert run_directly(make_decoder(2, 32), torch.randn(1, 256, 2, 2)).shape == (1, 3, 32, 32)
+    assert run_directly(make_decoder(32), torch.randn(1, 256, 2, 2)).shape == (1, 3, 32, 32)
 
 
 def test_a_table_of_both(capsys):

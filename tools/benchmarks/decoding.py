@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from unittest import mock
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from measuring import check_counts
+from measuring import check_counts, time_in_turns
 from torch import Tensor
 
 from dtbox.cli.guard import main_guard
@@ -42,14 +41,14 @@ def run_directly(decoder: CNNStack, x: Tensor) -> Tensor:
         return decoder(x)
 
 
-def make_decoder(side: int, channels: int) -> CNNStack:
-    """Return the published decoder for a latent map of `side` rows; `channels` is its base width (published: 128)."""
+def make_decoder(channels: int = 128) -> CNNStack:
+    """Return the decoder of published layout; `channels` is its base width."""
     attention = [False, False, False, False, True]
     return CNNStack(8 * channels, channels, (1, 1, 4, 4, 8), 2, attention).eval()
 
 
 @torch.no_grad()
-def measure(side: int, images: int, rounds: int, dtype: torch.dtype, channels: int = 128) -> tuple[float, float, float]:
+def measure(side: int, images: int, rounds: int, dtype: torch.dtype) -> tuple[float, float, float]:
     """Time a decoder.
 
     Args:
@@ -57,25 +56,19 @@ def measure(side: int, images: int, rounds: int, dtype: torch.dtype, channels: i
         images: of a batch.
         rounds: in which both take turns, after one to warm up.
         dtype: of weights and activations.
-        channels: base width of the decoder.
 
     Returns:
         tuple: median seconds of the direct implementation, of dtbox, and the median over rounds of their ratio.
     """
     torch.manual_seed(0)
-    decoder = make_decoder(side, channels).to(dtype)
+    decoder = make_decoder().to(dtype)
     x = torch.randn(images, decoder.conv_in.in_channels, side, side).to(dtype)
     calls = dict(direct=lambda: run_directly(decoder, x), dtbox=lambda: decoder(x))
     found = {name: call() for name, call in calls.items()}
     difference = float((found['direct'] - found['dtbox']).abs().max())
     if difference > TOLERANCE[dtype]:
         raise InputError(f'the images differ by {difference:.1g}; expected at most {TOLERANCE[dtype]:g}.')
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds):
-        for name in sorted(calls, reverse=number % 2 == 1):
-            begun = time.perf_counter()
-            calls[name]()
-            times[name].append(time.perf_counter() - begun)
+    times = time_in_turns(calls, rounds)
     ratio = statistics.median(b / a for a, b in zip(times['direct'], times['dtbox']))
     return statistics.median(times['direct']), statistics.median(times['dtbox']), ratio
 

@@ -7,13 +7,13 @@ Both take turns in one process, so that a machine that slows down slows down bot
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
-import time
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from measuring import check_counts
+from measuring import check_counts, time_in_turns
 from torch import Tensor
 
 from dtbox.cli.guard import main_guard
@@ -91,13 +91,7 @@ def measure(case: Case, images: int, rounds: int) -> dict[str, list[float]]:
     same = (codes['dtbox'] == codes['direct']).double().mean().item()
     if same < 0.99:  # one code that rounding changes changes those of the finer scales
         raise InputError(f'{case.name}: only {same:.2%} of the codes agree; they are not the same method.')
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds):
-        for name in sorted(calls, reverse=number % 2 == 1):
-            begun = time.perf_counter()
-            calls[name](z)
-            times[name].append(time.perf_counter() - begun)
-    return times
+    return time_in_turns({name: functools.partial(call, z) for name, call in calls.items()}, rounds)
 
 
 def format_row(case: Case, times: dict[str, list[float]]) -> str:
